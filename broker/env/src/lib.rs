@@ -1,0 +1,1 @@
+//! The one door to clock, randomness, process signals and retries.

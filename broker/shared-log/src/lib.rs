@@ -1,0 +1,1 @@
+//! A linearizable log of small entries on an object store.

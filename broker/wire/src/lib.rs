@@ -1,0 +1,1 @@
+//! Kafka frames, request guard, record-batch views, raw client.

@@ -1,0 +1,1 @@
+//! Console templates and assets, evidence report, Grafana dashboards, alert rules.

@@ -1,0 +1,1 @@
+//! The linking service: mirrors, compares, moves consumer groups.

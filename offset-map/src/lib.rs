@@ -1,0 +1,1 @@
+//! Exact two-way maps between source and target offsets.

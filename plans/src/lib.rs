@@ -1,0 +1,1 @@
+//! Plan model, validation, steps, transitions, gates, evidence: pure, no I/O.
