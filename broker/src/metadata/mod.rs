@@ -1,0 +1,1 @@
+//! Topics, configs, segments and registrations, replayed from the shared log.

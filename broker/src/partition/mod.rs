@@ -1,0 +1,1 @@
+//! Partitions: append, read, high watermark.

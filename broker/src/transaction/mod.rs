@@ -1,0 +1,1 @@
+//! Producer state and transactions.
