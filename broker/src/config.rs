@@ -192,7 +192,8 @@ mod tests {
     #[test]
     fn what_is_not_named_keeps_its_default() {
         let config: BrokerConfig =
-            serde_saphyr::from_str("advertised: 'broker.example:19092'\nlimits: { connections_max: 7 }").unwrap();
+            serde_saphyr::from_str("advertised: 'broker.example:19092'\nlimits: { connections_max: 7 }")
+                .unwrap();
         assert_eq!(config.advertised, Some(("broker.example".to_owned(), 19092)));
         assert_eq!(config.limits.connections_max, 7);
         assert_eq!(config.limits.request_bytes_max, Limits::default().request_bytes_max);

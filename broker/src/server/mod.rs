@@ -21,7 +21,9 @@ pub struct Broker {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address could not be bound.
-    #[error("cannot listen on {address}: {source}; fix: free the port or choose another with --listen or --http")]
+    #[error(
+        "cannot listen on {address}: {source}; fix: free the port or choose another with --listen or --http"
+    )]
     Listen {
         /// The address asked for.
         address: SocketAddr,
