@@ -16,6 +16,8 @@ pub struct Shared {
     pub env: Env,
     /// Host and port that clients are told to connect to.
     pub advertised: (String, u16),
+    /// Consumer groups.
+    pub groups: crate::group::Groups,
     /// Fires when the broker begins to stop; long waits end then.
     pub stopping: CancellationToken,
 }
