@@ -1,0 +1,64 @@
+//! Where the storage lives and every bound it keeps (DESIGN §5.7). Each bound has a metric of the same subject.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+const MIB: usize = 1024 * 1024;
+
+/// Configuration of WAL, tail, caches and segments of one broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorageConfig {
+    /// Directory of the disk WAL.
+    pub wal_directory: PathBuf,
+    /// Size of one WAL file. Files are filled with zeros once and then used over and over.
+    pub wal_file_bytes: usize,
+    /// Most bytes that one group (one write, one `fdatasync`) takes.
+    pub wal_group_bytes_max: usize,
+    /// Bytes queued for the WAL and not yet durable; beyond it appends get a retriable error.
+    pub wal_queue_bytes_max: usize,
+    /// Comes up with another disk WAL than the one the store names, giving up what only that one held.
+    pub wal_accept_loss: bool,
+    /// Bytes appended and not yet uploaded; beyond it appends get a retriable error.
+    pub unuploaded_bytes_max: usize,
+    /// A segment is uploaded when so many bytes wait.
+    pub segment_bytes: usize,
+    /// A segment is uploaded when its oldest batch has waited so long.
+    pub segment_age_max: Duration,
+    /// Bytes of uploaded batches kept in memory for fetches near the end.
+    pub tail_cache_bytes_max: usize,
+    /// Bytes of segment pages kept in memory for catch-up fetches, and for the segments' indexes.
+    pub block_cache_bytes_max: usize,
+    /// Most bytes that one catch-up read asks of the store at once.
+    pub read_ahead_bytes: usize,
+    /// How long an object stays after nothing refers to it any more.
+    pub delete_grace: Duration,
+    /// How often retention, producer expiry and deletion are looked at.
+    pub maintenance_interval: Duration,
+    /// A producer without a batch for this long is forgotten (Kafka's `producer.id.expiration.ms`).
+    pub producer_expiry: Duration,
+    /// Producers remembered per partition; beyond it the one idle for longest is forgotten.
+    pub producers_per_partition_max: usize,
+}
+
+impl StorageConfig {
+    /// The defaults, with the WAL in `wal_directory`.
+    pub fn new(wal_directory: impl Into<PathBuf>) -> StorageConfig {
+        StorageConfig {
+            wal_directory: wal_directory.into(),
+            wal_file_bytes: 64 * MIB,
+            wal_group_bytes_max: 8 * MIB,
+            wal_queue_bytes_max: 128 * MIB,
+            wal_accept_loss: false,
+            unuploaded_bytes_max: 256 * MIB,
+            segment_bytes: 32 * MIB,
+            segment_age_max: Duration::from_secs(60),
+            tail_cache_bytes_max: 64 * MIB,
+            block_cache_bytes_max: 64 * MIB,
+            read_ahead_bytes: 4 * MIB,
+            delete_grace: Duration::from_secs(600),
+            maintenance_interval: Duration::from_secs(30),
+            producer_expiry: Duration::from_secs(24 * 3600),
+            producers_per_partition_max: 10_000,
+        }
+    }
+}
