@@ -1,1 +1,13 @@
-//! End-to-end harness, scenarios, tidy.
+//! End-to-end harness: real Apache Kafka, the built `towpath` binary, independent clients, and the runner of
+//! scenarios (folders of data under `tests/scenarios/`).
+//!
+//! Nothing here is used by the product. Everything that is started is stopped on drop, even when the harness
+//! itself is killed.
+
+#![forbid(unsafe_code)]
+
+pub mod cache;
+pub mod kafka;
+pub mod ports;
+pub mod process;
+pub mod wait;
