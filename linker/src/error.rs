@@ -1,0 +1,133 @@
+//! What can go wrong in the linking service, whose fault it is, and what to do.
+
+use thiserror::Error;
+use towpath_shared_log::{LogError, StoreError};
+use towpath_wire::client::ClientError;
+
+/// Whose fault an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The request, plan or file.
+    Caller,
+    /// The source cluster.
+    Source,
+    /// The target cluster.
+    Target,
+    /// The object store or the local cache.
+    Store,
+    /// Towpath itself.
+    Bug,
+}
+
+/// One side of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// The legacy cluster.
+    Source,
+    /// The cluster that the family moves to.
+    Target,
+}
+
+impl std::fmt::Display for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Side::Source => "source",
+            Side::Target => "target",
+        })
+    }
+}
+
+/// An error of the linking service.
+#[derive(Debug, Error)]
+pub enum LinkerError {
+    /// A file or setting is wrong; nothing has changed.
+    #[error("{place}: {problem}\nfix: {fix}")]
+    Config {
+        /// File, key or line.
+        place: String,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do.
+        fix: String,
+    },
+    /// The request cannot be carried out as things stand; nothing has changed.
+    #[error("{problem}\nfix: {fix}")]
+    Refused {
+        /// Why.
+        problem: String,
+        /// What to do.
+        fix: String,
+    },
+    /// A cluster failed or refused.
+    #[error("{side}: {what}: {error}")]
+    Cluster {
+        /// Which side.
+        side: Side,
+        /// What was being done, with topic-partition-offset where there is one.
+        what: String,
+        /// What the cluster said.
+        #[source]
+        error: ClientError,
+    },
+    /// An answer of a cluster that no retry mends: the text says what to do.
+    #[error("{side}: {problem}\nfix: {fix}")]
+    Answer {
+        /// Which side.
+        side: Side,
+        /// What it answered to what.
+        problem: String,
+        /// What to do.
+        fix: String,
+    },
+    /// The journal or the evidence could not be written or read.
+    #[error("store: {0}")]
+    Log(#[from] LogError),
+    /// The object store could not be opened.
+    #[error("store: {0}")]
+    Store(#[from] StoreError),
+    /// Another linking service has taken over this journal.
+    #[error("another linking service writes this journal\nfix: stop one of the two; this one has stopped acting")]
+    Superseded,
+    /// The local cache failed; it can be deleted.
+    #[error("cache {place}: {problem}\nfix: stop the service, delete the folder, start again: it is rebuilt")]
+    Cache {
+        /// Folder.
+        place: String,
+        /// What failed.
+        problem: String,
+    },
+    /// Something that the code rules out.
+    #[error("bug: {0}\nfix: report this with the journal's last entries")]
+    Bug(String),
+}
+
+impl LinkerError {
+    /// Whose fault it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            LinkerError::Config { .. } | LinkerError::Refused { .. } => Kind::Caller,
+            LinkerError::Cluster { side: Side::Source, .. } | LinkerError::Answer { side: Side::Source, .. } => {
+                Kind::Source
+            }
+            LinkerError::Cluster { side: Side::Target, .. } | LinkerError::Answer { side: Side::Target, .. } => {
+                Kind::Target
+            }
+            LinkerError::Log(_) | LinkerError::Store(_) | LinkerError::Superseded | LinkerError::Cache { .. } => {
+                Kind::Store
+            }
+            LinkerError::Bug(_) => Kind::Bug,
+        }
+    }
+
+    /// For `map_err` on a request to `side` while doing `what`.
+    pub fn cluster(side: Side, what: impl Into<String>) -> impl FnOnce(ClientError) -> LinkerError {
+        let what = what.into();
+        move |error| LinkerError::Cluster { side, what, error }
+    }
+
+    /// The request is refused: `problem`, and what to do about it.
+    pub fn refused(problem: impl Into<String>, fix: impl Into<String>) -> LinkerError {
+        LinkerError::Refused { problem: problem.into(), fix: fix.into() }
+    }
+}
