@@ -21,6 +21,11 @@ pub struct MirrorIdentity {
 /// Batches of one partition as the source's leader gave them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MirrorBatches {
+    /// The offset that was fetched from. It must not lie behind the mirror's end, or a stretch before this one is
+    /// missing (`MIRROR_GAP`, nothing is appended); except that it may equal `source_log_start`: then the source
+    /// deleted everything before it was mirrored, and the mirror is emptied and starts there. −1 with no records:
+    /// append nothing, only answer the state.
+    pub from_offset: i64,
     /// The source leader's epoch.
     pub source_leader_epoch: i32,
     /// The source's log start offset.
@@ -80,4 +85,6 @@ pub mod code {
     pub const MIRROR_HALTED: i16 = 1005;
     /// A producer id in the target's own range.
     pub const PRODUCER_ID_RESERVED: i16 = 1008;
+    /// A stretch before this one never arrived (see `MirrorBatches::from_offset`).
+    pub const MIRROR_GAP: i16 = 1009;
 }

@@ -34,6 +34,11 @@ pub struct MirrorAppendTopic {
 pub struct MirrorAppendPartition {
     /// Partition index.
     pub index: i32,
+    /// The offset that was fetched from. It must not lie behind the mirror's end, or a stretch before this one is
+    /// missing (`MIRROR_GAP`, nothing is appended); except that it may equal `source_log_start`: then the source
+    /// deleted everything before it was mirrored, and the mirror is emptied and starts there. −1 with no records:
+    /// append nothing, only answer the state.
+    pub from_offset: i64,
     /// The source leader's epoch.
     pub source_leader_epoch: i32,
     /// The source's log start offset.
@@ -97,6 +102,7 @@ impl MirrorAppendRequest {
             out.count(topic.partitions.len());
             for partition in &topic.partitions {
                 out.tail.put_i32(partition.index);
+                out.tail.put_i64(partition.from_offset);
                 out.tail.put_i32(partition.source_leader_epoch);
                 out.tail.put_i64(partition.source_log_start);
                 out.tail.put_i64(partition.source_high_watermark);
@@ -117,9 +123,10 @@ impl MirrorAppendRequest {
         let topics = input.list(22, |input| {
             let name = input.string()?;
             let source_topic_id = Uuid::from_bytes(input.array()?);
-            let partitions = input.list(36, |input| {
+            let partitions = input.list(44, |input| {
                 Ok(MirrorAppendPartition {
                     index: input.i32()?,
+                    from_offset: input.i64()?,
                     source_leader_epoch: input.i32()?,
                     source_log_start: input.i64()?,
                     source_high_watermark: input.i64()?,

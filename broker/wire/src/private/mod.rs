@@ -40,6 +40,8 @@ pub mod code {
     pub const LINK_CONFLICT: i16 = 1007;
     /// The source uses a producer id of the target's own range (2^62 and above).
     pub const PRODUCER_ID_RESERVED: i16 = 1008;
+    /// A stretch before this one never arrived: the batches would leave a hole behind the mirror's end.
+    pub const MIRROR_GAP: i16 = 1009;
 }
 
 /// A private request or response that does not decode.
