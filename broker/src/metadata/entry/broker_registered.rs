@@ -1,0 +1,33 @@
+//! A broker comes up.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Rejection;
+use crate::metadata::image::{BrokerImage, Image};
+
+/// Registers a broker under its node id; a later registration replaces an earlier one and raises its epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokerRegistered {
+    /// Its node id.
+    pub node_id: i32,
+    /// Advertised host.
+    pub host: String,
+    /// Advertised port.
+    pub port: u16,
+    /// Zone, if any.
+    #[serde(default)]
+    pub rack: Option<String>,
+}
+
+impl BrokerRegistered {
+    pub(super) fn apply(&self, image: &mut Image) -> Result<(), Rejection> {
+        let brokers = Arc::make_mut(&mut image.brokers);
+        let epoch = brokers.get(&self.node_id).map_or(0, |held| held.epoch + 1);
+        let broker =
+            BrokerImage { host: self.host.clone(), port: self.port, rack: self.rack.clone(), epoch };
+        brokers.insert(self.node_id, broker);
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! A data object becomes visible.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::Rejection;
+use crate::metadata::image::{Image, WalImage};
+use crate::metadata::segments::{ObjectId, ObjectImage, SegmentRange};
+
+/// Adds the ranges of one durable object to the index and moves the WAL boundary behind them. Ranges of topics
+/// that were deleted meanwhile are skipped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentCommitted {
+    /// The object, already durable.
+    pub object: ObjectId,
+    /// Its whole size.
+    pub size_bytes: u64,
+    /// What it holds; each range names the same object.
+    pub ranges: Vec<SegmentRange>,
+    /// How far the WAL is covered by this and earlier commits.
+    pub wal: Option<WalTrim>,
+}
+
+/// A WAL boundary with the producer state at exactly that point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalTrim {
+    /// Whose WAL.
+    pub node_id: i32,
+    /// WAL sequence number below which everything is committed (exclusive).
+    pub trimmed_to: u64,
+    /// Key of the object that holds the producer state there.
+    pub snapshot: Option<String>,
+}
+
+impl SegmentCommitted {
+    pub(super) fn apply(&self, image: &mut Image) -> Result<(), Rejection> {
+        if image.barred.contains_key(&self.object) {
+            return Err(Rejection::ObjectBarred(self.object));
+        }
+        if image.objects.contains_key(&self.object) {
+            return Err(Rejection::ObjectExists(self.object));
+        }
+        if let Some(trim) = &self.wal {
+            trim.check(image)?;
+        }
+        self.check_ranges(image)?;
+        let mut live_ranges = 0;
+        let segments = Arc::make_mut(&mut image.segments);
+        for range in &self.ranges {
+            let topic = segments.get_mut(&range.topic_id).map(Arc::make_mut);
+            let partition = usize::try_from(range.partition).ok();
+            if let Some(held) = topic.zip(partition).and_then(|(topic, index)| topic.get_mut(index)) {
+                Arc::make_mut(held).push(SegmentRange { object: self.object, ..*range });
+                live_ranges += 1;
+            }
+        }
+        Arc::make_mut(&mut image.objects)
+            .insert(self.object, ObjectImage { size_bytes: self.size_bytes, live_ranges });
+        if let Some(trim) = &self.wal {
+            trim.apply(image);
+        }
+        Ok(())
+    }
+
+    /// Every range must lie behind what its partition has committed, earlier ranges of this entry included.
+    fn check_ranges(&self, image: &Image) -> Result<(), Rejection> {
+        let mut ends = std::collections::HashMap::<(Uuid, i32), i64>::new();
+        for range in &self.ranges {
+            let key = (range.topic_id, range.partition);
+            let Some(held) = image.segments(range.topic_id, range.partition) else { continue };
+            let end = ends.get(&key).copied().or(held.end());
+            if range.base_offset > range.last_offset || end.is_some_and(|end| range.base_offset < end) {
+                return Err(Rejection::RangeOverlaps {
+                    topic_id: range.topic_id,
+                    partition: range.partition,
+                    base_offset: range.base_offset,
+                    end: end.unwrap_or(range.last_offset),
+                    object: self.object,
+                });
+            }
+            ends.insert(key, range.last_offset + 1);
+        }
+        Ok(())
+    }
+}
+
+impl WalTrim {
+    fn check(&self, image: &Image) -> Result<(), Rejection> {
+        match image.wals.get(&self.node_id) {
+            Some(wal) if wal.trimmed_to > self.trimmed_to => Err(Rejection::WalBackward {
+                node_id: self.node_id,
+                held: wal.trimmed_to,
+                asked: self.trimmed_to,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn apply(&self, image: &mut Image) {
+        let wal = Arc::make_mut(&mut image.wals).entry(self.node_id).or_insert_with(|| WalImage {
+            wal_id: Uuid::nil(),
+            trimmed_to: 0,
+            snapshot: None,
+        });
+        wal.trimmed_to = self.trimmed_to;
+        wal.snapshot.clone_from(&self.snapshot);
+    }
+}

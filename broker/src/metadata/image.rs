@@ -1,0 +1,201 @@
+//! What replaying the log gives: the cluster as of one entry.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::PRODUCER_ID_FIRST;
+use super::config::mirror_state;
+use super::entry::{Entry, Rejection};
+use super::segments::{ObjectId, ObjectImage, PartitionSegments};
+
+/// The cluster's metadata at one point of the log. Cloning shares everything; a change copies only the maps and
+/// the topics it touches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Image {
+    /// The cluster's id as Kafka clients see it; empty before the first entry.
+    pub cluster_id: String,
+    /// Names the store itself; never changes.
+    pub store_id: Uuid,
+    /// How many slots of the shared log are applied: the index of the next.
+    pub version: u64,
+    /// Topics by name.
+    pub topics_by_name: Arc<BTreeMap<String, Arc<TopicImage>>>,
+    /// Topics by id.
+    pub topics_by_id: Arc<HashMap<Uuid, Arc<TopicImage>>>,
+    /// Dynamic configs of groups (`towpath.*` and Kafka's own), by group id.
+    pub group_configs: Arc<BTreeMap<String, BTreeMap<String, String>>>,
+    /// Dynamic configs of brokers, by node id as text; the empty name is the cluster-wide default.
+    pub broker_configs: Arc<BTreeMap<String, BTreeMap<String, String>>>,
+    /// Registered brokers by node id.
+    pub brokers: Arc<BTreeMap<i32, BrokerImage>>,
+    /// The WAL of each broker, by node id.
+    pub wals: Arc<BTreeMap<i32, WalImage>>,
+    /// Committed data objects that something may still point to.
+    pub objects: Arc<HashMap<ObjectId, ObjectImage>>,
+    /// Objects that may never be committed (again), because they are about to be deleted or are deleted.
+    pub barred: Arc<BTreeMap<ObjectId, u64>>,
+    /// The first producer id that nobody has taken.
+    pub next_producer_id: i64,
+    pub(super) segments: Arc<HashMap<Uuid, Arc<TopicSegments>>>,
+}
+
+/// The segment index of one topic, by partition.
+pub(super) type TopicSegments = Vec<Arc<PartitionSegments>>;
+
+/// One topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicImage {
+    /// Its name.
+    pub name: String,
+    /// Its id, made at creation.
+    pub id: Uuid,
+    /// Its partitions, by index.
+    pub partitions: Vec<PartitionImage>,
+    /// Configs set on the topic itself (not the defaults).
+    pub configs: BTreeMap<String, String>,
+    /// Whether it belongs to the broker itself (`__consumer_offsets`, `__transaction_state`).
+    pub internal: bool,
+    /// Parsed from `towpath.mirror.*`; `None`: an ordinary topic.
+    #[serde(skip)]
+    pub mirror: Option<MirrorState>,
+}
+
+/// What the log says about one partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionImage {
+    /// The advertised leader epoch.
+    pub leader_epoch: i32,
+    /// Records below it are gone.
+    pub log_start: i64,
+    /// Where each leader epoch begins, ascending in both.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub epoch_starts: Vec<EpochStart>,
+}
+
+/// The first offset written under a leader epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochStart {
+    /// The epoch.
+    pub epoch: i32,
+    /// Its first offset.
+    pub start_offset: i64,
+}
+
+/// Whose mirror a topic is (`towpath.mirror.*`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MirrorState {
+    /// The link that alone may append.
+    pub link: String,
+    /// The source cluster's id.
+    pub source_cluster_id: String,
+    /// The topic's id at the source; nil when the source has no topic ids.
+    pub source_topic_id: Uuid,
+    /// The mirror's state, as the link wrote it (`mirroring`, `promoted`, …).
+    pub state: String,
+}
+
+/// A broker of this cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokerImage {
+    /// Advertised host.
+    pub host: String,
+    /// Advertised port.
+    pub port: u16,
+    /// Zone, if any.
+    pub rack: Option<String>,
+    /// Rises with every registration of this node id.
+    pub epoch: i64,
+}
+
+/// The WAL that the store expects a broker to come up with, and how much of it the store has taken over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WalImage {
+    /// The disk WAL's id; nil: none bound (an object WAL).
+    pub wal_id: Uuid,
+    /// WAL sequence number below which everything is committed to segments (exclusive).
+    pub trimmed_to: u64,
+    /// Key of the object that holds the producer state exactly at `trimmed_to`.
+    pub snapshot: Option<String>,
+}
+
+impl Default for Image {
+    fn default() -> Image {
+        Image {
+            cluster_id: String::new(),
+            store_id: Uuid::nil(),
+            version: 0,
+            topics_by_name: Arc::default(),
+            topics_by_id: Arc::default(),
+            group_configs: Arc::default(),
+            broker_configs: Arc::default(),
+            brokers: Arc::default(),
+            wals: Arc::default(),
+            objects: Arc::default(),
+            barred: Arc::default(),
+            next_producer_id: PRODUCER_ID_FIRST,
+            segments: Arc::default(),
+        }
+    }
+}
+
+impl Image {
+    /// The topic of this name.
+    pub fn topic(&self, name: &str) -> Option<&Arc<TopicImage>> {
+        self.topics_by_name.get(name)
+    }
+
+    /// The topic of this id.
+    pub fn topic_by_id(&self, id: Uuid) -> Option<&Arc<TopicImage>> {
+        self.topics_by_id.get(&id)
+    }
+
+    /// One partition of a topic.
+    pub fn partition(&self, topic_id: Uuid, partition: i32) -> Option<&PartitionImage> {
+        self.topics_by_id.get(&topic_id)?.partitions.get(usize::try_from(partition).ok()?)
+    }
+
+    /// The committed segments of one partition.
+    pub fn segments(&self, topic_id: Uuid, partition: i32) -> Option<&Arc<PartitionSegments>> {
+        self.segments.get(&topic_id)?.get(usize::try_from(partition).ok()?)
+    }
+
+    /// The WAL that this broker is bound to.
+    pub fn wal(&self, node_id: i32) -> Option<&WalImage> {
+        self.wals.get(&node_id)
+    }
+
+    /// Applies one entry, or says why it takes no effect. Pure: same image, same entry, same outcome on every
+    /// broker. A rejected entry changes nothing.
+    pub fn apply(&mut self, entry: &Entry) -> Result<(), Rejection> {
+        entry.apply(self)
+    }
+
+    /// Changes one topic in both maps; `None` when it does not exist.
+    pub(super) fn change_topic<T>(&mut self, id: Uuid, change: impl FnOnce(&mut TopicImage) -> T) -> Option<T> {
+        let mut topic = self.topics_by_id.get(&id)?.clone();
+        // Leave only the copy in hand, so that make_mut does not clone a topic that no reader holds.
+        let by_id = Arc::make_mut(&mut self.topics_by_id);
+        let by_name = Arc::make_mut(&mut self.topics_by_name);
+        by_id.remove(&id);
+        by_name.remove(&topic.name);
+        let changed = Arc::make_mut(&mut topic);
+        let result = change(changed);
+        changed.mirror = mirror_state(&changed.configs);
+        by_name.insert(topic.name.clone(), topic.clone());
+        by_id.insert(id, topic);
+        Some(result)
+    }
+
+    /// Forgets one reference to each range's object.
+    pub(super) fn unreference(&mut self, ranges: impl IntoIterator<Item = ObjectId>) {
+        let objects = Arc::make_mut(&mut self.objects);
+        for object in ranges {
+            if let Some(held) = objects.get_mut(&object) {
+                held.live_ranges = held.live_ranges.saturating_sub(1);
+            }
+        }
+    }
+}
