@@ -45,7 +45,9 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// A request of the start-up probe failed.
-    #[error("store probe: {action} {path}: {source}; check address, credentials and permissions of the store")]
+    #[error(
+        "store probe: {action} {path}: {source}; check address, credentials and permissions of the store"
+    )]
     Request {
         /// What was tried.
         action: &'static str,
@@ -70,7 +72,9 @@ impl StoreError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             StoreError::Url { .. } | StoreError::Client { .. } => ErrorKind::Caller,
-            StoreError::Folder { .. } | StoreError::Request { .. } | StoreError::Unfit { .. } => ErrorKind::Store,
+            StoreError::Folder { .. } | StoreError::Request { .. } | StoreError::Unfit { .. } => {
+                ErrorKind::Store
+            }
         }
     }
 }
@@ -146,7 +150,9 @@ pub enum LogError {
         max_bytes: usize,
     },
     /// Trimming needs a checkpoint that holds what is trimmed.
-    #[error("cannot trim {prefix} to {upto}: the latest checkpoint covers {covered} entries; write one first")]
+    #[error(
+        "cannot trim {prefix} to {upto}: the latest checkpoint covers {covered} entries; write one first"
+    )]
     NotCheckpointed {
         /// The log.
         prefix: String,

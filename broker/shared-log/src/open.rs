@@ -35,9 +35,9 @@ pub async fn open_store(url: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {
     let parsed = Url::parse(url).map_err(|error| invalid(error.to_string()))?;
     match parsed.scheme() {
         "file" => {
-            let folder = parsed
-                .to_file_path()
-                .map_err(|()| invalid("the path must be absolute, as in file:///var/lib/towpath".to_owned()))?;
+            let folder = parsed.to_file_path().map_err(|()| {
+                invalid("the path must be absolute, as in file:///var/lib/towpath".to_owned())
+            })?;
             open_folder(folder).await
         }
         "s3" => {
@@ -56,7 +56,8 @@ pub async fn open_store(url: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {
 async fn open_folder(folder: PathBuf) -> Result<Arc<dyn ObjectStore>, StoreError> {
     let failed = |source| StoreError::Folder { path: folder.display().to_string(), source };
     tokio::fs::create_dir_all(&folder).await.map_err(failed)?;
-    let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| failed(std::io::Error::other(error)))?;
+    let store =
+        LocalFileSystem::new_with_prefix(&folder).map_err(|error| failed(std::io::Error::other(error)))?;
     Ok(Arc::new(store.with_fsync(true)))
 }
 

@@ -174,7 +174,11 @@ impl Image {
     }
 
     /// Changes one topic in both maps; `None` when it does not exist.
-    pub(super) fn change_topic<T>(&mut self, id: Uuid, change: impl FnOnce(&mut TopicImage) -> T) -> Option<T> {
+    pub(super) fn change_topic<T>(
+        &mut self,
+        id: Uuid,
+        change: impl FnOnce(&mut TopicImage) -> T,
+    ) -> Option<T> {
         let mut topic = self.topics_by_id.get(&id)?.clone();
         // Leave only the copy in hand, so that make_mut does not clone a topic that no reader holds.
         let by_id = Arc::make_mut(&mut self.topics_by_id);

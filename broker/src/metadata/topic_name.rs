@@ -18,7 +18,9 @@ pub enum InvalidTopicName {
     #[error("a topic name of {0} characters is longer than {TOPIC_NAME_BYTES_MAX}; shorten it")]
     TooLong(usize),
     /// A character outside `[a-zA-Z0-9._-]`.
-    #[error("'{0}' contains a character other than ASCII letters, digits, '.', '_' and '-'; rename the topic")]
+    #[error(
+        "'{0}' contains a character other than ASCII letters, digits, '.', '_' and '-'; rename the topic"
+    )]
     Characters(String),
 }
 

@@ -20,9 +20,7 @@ use super::image::MirrorState;
 pub use broker::BROKER_CONFIGS;
 pub use group::{GROUP_ATTEMPT, GROUP_CONFIGS, GROUP_LINK, GROUP_ROUTE};
 pub use settings::{Cleanup, TimestampType, TopicSettings};
-pub use topic::{
-    MIRROR_LINK, MIRROR_SOURCE_CLUSTER_ID, MIRROR_SOURCE_TOPIC_ID, MIRROR_STATE, TOPIC_CONFIGS,
-};
+pub use topic::{MIRROR_LINK, MIRROR_SOURCE_CLUSTER_ID, MIRROR_SOURCE_TOPIC_ID, MIRROR_STATE, TOPIC_CONFIGS};
 
 /// One key of a table.
 #[derive(Clone, Copy, Debug)]

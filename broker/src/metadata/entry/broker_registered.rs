@@ -25,8 +25,7 @@ impl BrokerRegistered {
     pub(super) fn apply(&self, image: &mut Image) -> Result<(), Rejection> {
         let brokers = Arc::make_mut(&mut image.brokers);
         let epoch = brokers.get(&self.node_id).map_or(0, |held| held.epoch + 1);
-        let broker =
-            BrokerImage { host: self.host.clone(), port: self.port, rack: self.rack.clone(), epoch };
+        let broker = BrokerImage { host: self.host.clone(), port: self.port, rack: self.rack.clone(), epoch };
         brokers.insert(self.node_id, broker);
         Ok(())
     }

@@ -33,9 +33,9 @@ impl LogStartAdvanced {
         }
         let index = partition as usize; // not negative: the partition was found
         image.change_topic(topic_id, |topic| topic.partitions[index].log_start = self.offset);
-        let expires = image.segments(topic_id, partition).is_some_and(|held| {
-            held.ranges().first().is_some_and(|first| first.last_offset < self.offset)
-        });
+        let expires = image
+            .segments(topic_id, partition)
+            .is_some_and(|held| held.ranges().first().is_some_and(|first| first.last_offset < self.offset));
         if expires && let Some(topic) = Arc::make_mut(&mut image.segments).get_mut(&topic_id) {
             let gone = Arc::make_mut(&mut Arc::make_mut(topic)[index]).drop_before(self.offset);
             image.unreference(gone.into_iter().map(|range| range.object));

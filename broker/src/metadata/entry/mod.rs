@@ -170,7 +170,9 @@ pub enum Rejection {
         asked: i32,
     },
     /// A committed range would overlap, or lie before, what is committed.
-    #[error("{topic_id}-{partition}: offsets from {base_offset} of object {object} are committed already, up to {end}")]
+    #[error(
+        "{topic_id}-{partition}: offsets from {base_offset} of object {object} are committed already, up to {end}"
+    )]
     RangeOverlaps {
         /// The topic.
         topic_id: Uuid,

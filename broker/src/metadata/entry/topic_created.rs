@@ -75,7 +75,7 @@ fn colliding(image: &Image, name: &str) -> Option<String> {
     let stem = &name[..name.find(['.', '_'])?];
     image
         .topics_by_name
-        .range::<str, _>(stem..)
+        .range::<str, _>((std::ops::Bound::Included(stem), std::ops::Bound::Unbounded))
         .map(|(other, _)| other)
         .take_while(|other| other.starts_with(stem))
         .find(|other| names_collide(other, name))

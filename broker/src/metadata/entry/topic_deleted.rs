@@ -24,7 +24,8 @@ impl TopicDeleted {
             Arc::make_mut(&mut image.topics_by_name).remove(&topic.name);
         }
         if let Some(segments) = Arc::make_mut(&mut image.segments).remove(&self.topic_id) {
-            let objects = segments.iter().flat_map(|partition| partition.ranges().iter().map(|range| range.object));
+            let objects =
+                segments.iter().flat_map(|partition| partition.ranges().iter().map(|range| range.object));
             image.unreference(objects.collect::<Vec<_>>());
         }
         Ok(())
