@@ -18,6 +18,7 @@ fn request() -> MirrorAppendRequest {
     let partition = |index, records: &'static [u8]| MirrorAppendPartition {
         index,
         source_leader_epoch: 4,
+        from_offset: 15,
         source_log_start: 10,
         source_high_watermark: 20,
         log_end: -1,
