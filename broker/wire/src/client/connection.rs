@@ -155,6 +155,16 @@ impl Connection {
         Ok(Pending { raw, version, request: PhantomData })
     }
 
+    /// The answer's bytes after the correlation id, for the one exchange whose version is found out by failing.
+    pub(super) async fn send_undecoded<R: Request>(
+        &self,
+        request: &R,
+        version: i16,
+    ) -> Result<Bytes, ClientError> {
+        let frame = encode(request, version, &self.client_id)?;
+        self.begin_frame(api_name::<R>(), frame).await?.wait().await
+    }
+
     /// Queues a request outside the `kafka-protocol` crate: request header version 1, response header version 0.
     /// The parts of the body are written as they are, without a copy.
     ///
