@@ -3,14 +3,17 @@
 //! An answer is checked by the guard before the crate decodes it (the crate trusts counts); its byte fields are
 //! slices of the frame, not copies.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::RequestHeader;
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
 use super::error::ClientError;
+use crate::guard::check_response;
 
-/// Where the correlation id stands in a request frame: after size (4), key (2) and version (2).
-const CORRELATION_AT: usize = 8;
+/// Where the correlation id stands in a request: after key (2) and version (2).
+const CORRELATION_AT: usize = 4;
+/// Memory that one decoded answer may take, beside the frame whose slices it holds.
+const DECODED_BYTES_MAX: usize = 512 << 20;
 
 /// One request, ready to be written but for its correlation id.
 pub(super) struct Frame {
@@ -20,9 +23,10 @@ pub(super) struct Frame {
 
 impl Frame {
     /// Sets the correlation id and gives the parts to write, in order.
-    pub(super) fn into_parts(mut self, correlation: i32) -> impl Iterator<Item = Bytes> {
+    pub(super) fn into_parts(mut self, correlation: i32) -> Vec<Bytes> {
         self.head[CORRELATION_AT..CORRELATION_AT + 4].copy_from_slice(&correlation.to_be_bytes());
-        std::iter::once(self.head.freeze()).chain(self.body)
+        self.body.insert(0, self.head.freeze());
+        self.body
     }
 }
 
@@ -42,10 +46,9 @@ pub(super) fn encode<R: Request>(request: &R, version: i16, client_id: &str) -> 
     };
     let header = request_header(R::KEY, version, client_id);
     let mut head = BytesMut::with_capacity(256);
-    head.put_i32(0);
     header.encode(&mut head, R::header_version(version)).map_err(|error| wrong(&error))?;
     request.encode(&mut head, version).map_err(|error| wrong(&error))?;
-    finish(head, Vec::new()).map_err(|reason| wrong(&reason))
+    Ok(Frame { head, body: Vec::new() })
 }
 
 /// Frames a body that is already encoded, behind a request header of version 1 (not flexible).
@@ -56,10 +59,9 @@ pub(super) fn frame_body(
     body: Vec<Bytes>,
 ) -> Result<Frame, &'static str> {
     let mut head = BytesMut::with_capacity(64);
-    head.put_i32(0);
     // Header v1 of our own client id always fits.
     request_header(key, version, client_id).encode(&mut head, 1).map_err(|_| "header cannot be written")?;
-    finish(head, body)
+    Ok(Frame { head, body })
 }
 
 fn request_header(key: i16, version: i16, client_id: &str) -> RequestHeader {
@@ -67,13 +69,6 @@ fn request_header(key: i16, version: i16, client_id: &str) -> RequestHeader {
         .with_request_api_key(key)
         .with_request_api_version(version)
         .with_client_id(Some(StrBytes::from_string(client_id.to_owned())))
-}
-
-fn finish(mut head: BytesMut, body: Vec<Bytes>) -> Result<Frame, &'static str> {
-    let size = head.len() - 4 + body.iter().map(Bytes::len).sum::<usize>();
-    let size = i32::try_from(size).map_err(|_| "request is larger than 2 GiB")?;
-    head[..4].copy_from_slice(&size.to_be_bytes());
-    Ok(Frame { head, body })
 }
 
 /// Decodes the answer to an `R` of `version`; `frame` starts after the correlation id.
@@ -84,6 +79,7 @@ pub(super) fn decode<R: Request>(version: i16, mut frame: Bytes) -> Result<R::Re
     if R::Response::header_version(version) >= 1 {
         skip_tagged_fields(&mut frame).ok_or("response header is cut off")?;
     }
+    check_response(R::KEY, version, &frame, DECODED_BYTES_MAX).map_err(|error| error.to_string())?;
     R::Response::decode(&mut frame, version).map_err(|error| error.to_string())
 }
 

@@ -4,12 +4,13 @@ use std::io;
 
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
-use kafka_protocol::protocol::{Decodable, StrBytes};
+use kafka_protocol::messages::{ApiKey, ApiVersionsRequest};
+use kafka_protocol::protocol::StrBytes;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use towpath_env::Env;
 
+use super::codec::decode;
 use super::config::{ClientConfig, Protocol, Tls, split_address};
 use super::connection::Connection;
 use super::error::ClientError;
@@ -88,13 +89,13 @@ fn error_code(answer: &Bytes) -> Option<i16> {
     answer.first_chunk::<2>().map(|code| i16::from_be_bytes(*code))
 }
 
-fn decode_versions(connection: &Connection, version: i16, mut answer: Bytes) -> Result<ApiVersions, ClientError> {
-    match ApiVersionsResponse::decode(&mut answer, version) {
+fn decode_versions(connection: &Connection, version: i16, answer: Bytes) -> Result<ApiVersions, ClientError> {
+    match decode::<ApiVersionsRequest>(version, answer) {
         Ok(response) => Ok(ApiVersions::from_response(&response)),
-        Err(error) => Err(ClientError::Malformed {
+        Err(reason) => Err(ClientError::Malformed {
             address: connection.address().to_owned(),
             api: "ApiVersions",
-            reason: error.to_string(),
+            reason,
         }),
     }
 }
@@ -103,11 +104,12 @@ fn decode_versions(connection: &Connection, version: i16, mut answer: Bytes) -> 
 fn explain_first(error: ClientError, address: &str, protocol: Protocol) -> ClientError {
     let ClientError::OutcomeUnknown { reason, .. } = &error else { return error };
     if protocol.is_tls() {
-        // With TLS 1.3 a client certificate is judged after the client's handshake is done.
+        // With TLS 1.3 a client certificate is judged after the client's handshake is done: an alert comes now.
         return ClientError::Tls {
             address: address.to_owned(),
             reason: reason.clone(),
-            fix: "set `tls.cert` and `tls.key` to a client certificate that the broker trusts".to_owned(),
+            fix: "set `tls.cert` and `tls.key` to a client certificate that the broker trusts, if it demands one"
+                .to_owned(),
         };
     }
     let with_tls = if protocol == Protocol::SaslPlaintext { "SASL_SSL" } else { "SSL" };
@@ -116,6 +118,23 @@ fn explain_first(error: ClientError, address: &str, protocol: Protocol) -> Clien
         protocol,
         reason: format!("the first exchange failed: {reason}"),
         fix: format!("set `protocol` to {with_tls} if this is a TLS listener, or check the port"),
+    }
+}
+
+/// What a failed first call after a fine handshake says: a broker lets anyone ask for its versions, and then
+/// drops who has not authenticated.
+pub(super) fn explain_first_call(error: ClientError, protocol: Protocol) -> ClientError {
+    match error {
+        ClientError::OutcomeUnknown { address, reason, .. } if !protocol.is_sasl() => {
+            let with_sasl = if protocol.is_tls() { "SASL_SSL" } else { "SASL_PLAINTEXT" };
+            ClientError::WrongProtocol {
+                address,
+                protocol,
+                reason: format!("it answered the greeting, but nothing after it: {reason}"),
+                fix: format!("set `protocol` to {with_sasl} and add `sasl`, if this listener authenticates"),
+            }
+        }
+        error => error,
     }
 }
 

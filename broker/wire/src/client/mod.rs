@@ -9,14 +9,21 @@
 //! ([`ClientError::OutcomeUnknown`] says so instead), nor hide an error code inside a response.
 
 pub mod admin;
+mod cache;
 mod cluster;
 mod codec;
 mod config;
 mod connection;
+mod dial;
 mod error;
-mod frames;
 mod pipe;
+mod pool;
+mod repeat;
+mod route;
 mod routed;
+mod sasl;
+mod scram;
+mod tls;
 mod versions;
 
 pub use cluster::{Broker, ClusterMetadata, PartitionMetadata, TopicMetadata, TopicPartition};

@@ -1,21 +1,21 @@
 //! The two tasks behind a [`super::Connection`]: one writes what is queued, one reads answers.
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::codec::Frame;
 use super::error::ClientError;
+use crate::frame::{FrameError, read_frame, write_frame};
 
-/// Frames gathered into one vectored write.
-const GATHER_PARTS_MAX: usize = 64;
+/// Small answers share a system call; larger reads go past this buffer.
+const READ_BUFFER_BYTES: usize = 16 * 1024;
 /// A peer that does not read gets this long to take our goodbye.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
@@ -101,17 +101,17 @@ impl Pipe {
         }
     }
 
-    /// Takes a request into the order of answers and its bytes into `parts`.
-    fn admit(&self, outgoing: Outgoing, parts: &mut Parts) {
+    /// Takes a request into the order of answers; gives what to write, unless the connection has ended.
+    fn admit(&self, outgoing: Outgoing) -> Option<Vec<Bytes>> {
         let mut inner = self.inner.lock();
         if self.closed.borrow().is_some() {
             let _ = outgoing.answer.send(Err(Lost::NotWritten));
-            return;
+            return None;
         }
         let correlation = inner.next_correlation;
         inner.next_correlation = correlation.wrapping_add(1) & i32::MAX;
-        parts.0.extend(outgoing.frame.into_parts(correlation).filter(|part| !part.is_empty()));
         inner.in_flight.push_back(InFlight { correlation, answer: outgoing.answer, _slot: outgoing.slot });
+        Some(outgoing.frame.into_parts(correlation))
     }
 
     /// The writer: until the connection ends or its owner is gone.
@@ -136,17 +136,12 @@ impl Pipe {
         io: &mut (impl AsyncWrite + Unpin),
         queued: &mut mpsc::UnboundedReceiver<Outgoing>,
     ) {
-        let mut parts = Parts::default();
-        while let Some(first) = queued.recv().await {
-            self.admit(first, &mut parts);
-            while parts.0.len() < GATHER_PARTS_MAX
-                && let Ok(next) = queued.try_recv()
-            {
-                self.admit(next, &mut parts);
-            }
+        while let Some(outgoing) = queued.recv().await {
+            let Some(parts) = self.admit(outgoing) else { continue };
+            let more_to_come = !queued.is_empty();
             let written = async {
-                io.write_all_buf(&mut parts).await?;
-                io.flush().await
+                write_frame(io, parts).await?;
+                if more_to_come { Ok(()) } else { io.flush().await }
             };
             if let Err(error) = written.await {
                 return self.fail(&format!("write failed: {error}"));
@@ -156,16 +151,17 @@ impl Pipe {
     }
 
     /// The reader: until the connection ends.
-    pub(super) async fn read_all(self: Arc<Self>, mut io: impl AsyncRead + Unpin, bytes_max: usize) {
+    pub(super) async fn read_all(self: Arc<Self>, io: impl AsyncRead + Unpin, bytes_max: usize) {
+        let mut io = BufReader::with_capacity(READ_BUFFER_BYTES, io);
         loop {
             let frame = tokio::select! {
                 _ = self.closed() => return,
-                frame = super::frames::read_frame(&mut io, bytes_max) => frame,
+                frame = read_frame(&mut io, bytes_max) => frame,
             };
             let taken = match frame {
                 Ok(Some(frame)) => self.deliver(frame.freeze()),
                 Ok(None) => Err("the broker closed it".to_owned()),
-                Err(error) => Err(error.to_string()),
+                Err(error) => Err(reading_failed(&error)),
             };
             if let Err(reason) = taken {
                 return self.fail(&reason);
@@ -193,37 +189,15 @@ impl Pipe {
     }
 }
 
-/// Bytes to write, in parts that are not copied together.
-#[derive(Default)]
-struct Parts(VecDeque<Bytes>);
-
-impl Buf for Parts {
-    fn remaining(&self) -> usize {
-        self.0.iter().map(Bytes::len).sum()
-    }
-
-    fn chunk(&self) -> &[u8] {
-        self.0.front().map_or(&[], |part| part)
-    }
-
-    fn chunks_vectored<'a>(&'a self, slices: &mut [io::IoSlice<'a>]) -> usize {
-        let count = slices.len().min(self.0.len());
-        for (slice, part) in slices.iter_mut().zip(&self.0) {
-            *slice = io::IoSlice::new(part);
-        }
-        count
-    }
-
-    fn advance(&mut self, mut count: usize) {
-        while count > 0
-            && let Some(part) = self.0.front_mut()
-        {
-            let step = count.min(part.len());
-            part.advance(step);
-            count -= step;
-            if part.is_empty() {
-                self.0.pop_front();
-            }
-        }
+fn reading_failed(error: &FrameError) -> String {
+    match error {
+        FrameError::Io(error) => format!("reading failed: {error}"),
+        FrameError::Size { size, .. } => match (*size as i32).to_be_bytes() {
+            // Content types of TLS records, then the major version (RFC 8446, 5.1).
+            [0x14..=0x17, 3, ..] => "it answers in TLS".to_owned(),
+            [b'H', b'T', b'T', b'P'] => "it answers in HTTP".to_owned(),
+            _ => format!("answer of {size} bytes, more than this client reads"),
+        },
+        error => error.to_string(),
     }
 }

@@ -131,7 +131,12 @@ fn top_or(top: i16, parts: impl Iterator<Item = i16>) -> Vec<i16> {
 
 fn per_partition(response: &dyn Any) -> Option<Vec<i16>> {
     of(response, |answer: &ProduceResponse| {
-        answer.responses.iter().flat_map(|topic| &topic.partition_responses).map(|part| part.error_code).collect()
+        answer
+            .responses
+            .iter()
+            .flat_map(|topic| &topic.partition_responses)
+            .map(|part| part.error_code)
+            .collect()
     })
     .or_else(|| {
         of(response, |answer: &FetchResponse| {
@@ -180,42 +185,62 @@ fn per_group(response: &dyn Any) -> Option<Vec<i16>> {
             codes
         })
     })
-    .or_else(|| of(response, |answer: &TxnOffsetCommitResponse| {
-        answer.topics.iter().flat_map(|topic| &topic.partitions).map(|part| part.error_code).collect()
-    }))
-    .or_else(|| of(response, |answer: &DescribeGroupsResponse| {
-        answer.groups.iter().map(|group| group.error_code).collect()
-    }))
-    .or_else(|| of(response, |answer: &ConsumerGroupDescribeResponse| {
-        answer.groups.iter().map(|group| group.error_code).collect()
-    }))
-    .or_else(|| of(response, |answer: &DeleteGroupsResponse| {
-        answer.results.iter().map(|group| group.error_code).collect()
-    }))
-    .or_else(|| of(response, |answer: &FindCoordinatorResponse| {
-        top_or(answer.error_code, answer.coordinators.iter().map(|each| each.error_code))
-    }))
+    .or_else(|| {
+        of(response, |answer: &TxnOffsetCommitResponse| {
+            answer.topics.iter().flat_map(|topic| &topic.partitions).map(|part| part.error_code).collect()
+        })
+    })
+    .or_else(|| {
+        of(response, |answer: &DescribeGroupsResponse| {
+            answer.groups.iter().map(|group| group.error_code).collect()
+        })
+    })
+    .or_else(|| {
+        of(response, |answer: &ConsumerGroupDescribeResponse| {
+            answer.groups.iter().map(|group| group.error_code).collect()
+        })
+    })
+    .or_else(|| {
+        of(response, |answer: &DeleteGroupsResponse| {
+            answer.results.iter().map(|group| group.error_code).collect()
+        })
+    })
+    .or_else(|| {
+        of(response, |answer: &FindCoordinatorResponse| {
+            top_or(answer.error_code, answer.coordinators.iter().map(|each| each.error_code))
+        })
+    })
     // A member's own code is final; only the code at the top is about the way.
     .or_else(|| of(response, |answer: &LeaveGroupResponse| vec![answer.error_code]))
 }
 
 fn per_resource(response: &dyn Any) -> Option<Vec<i16>> {
     of(response, |answer: &CreateTopicsResponse| answer.topics.iter().map(|topic| topic.error_code).collect())
-        .or_else(|| of(response, |answer: &DeleteTopicsResponse| {
-            answer.responses.iter().map(|topic| topic.error_code).collect()
-        }))
-        .or_else(|| of(response, |answer: &CreatePartitionsResponse| {
-            answer.results.iter().map(|topic| topic.error_code).collect()
-        }))
-        .or_else(|| of(response, |answer: &DescribeConfigsResponse| {
-            answer.results.iter().map(|resource| resource.error_code).collect()
-        }))
-        .or_else(|| of(response, |answer: &IncrementalAlterConfigsResponse| {
-            answer.responses.iter().map(|resource| resource.error_code).collect()
-        }))
-        .or_else(|| of(response, |answer: &DescribeTransactionsResponse| {
-            answer.transaction_states.iter().map(|state| state.error_code).collect()
-        }))
+        .or_else(|| {
+            of(response, |answer: &DeleteTopicsResponse| {
+                answer.responses.iter().map(|topic| topic.error_code).collect()
+            })
+        })
+        .or_else(|| {
+            of(response, |answer: &CreatePartitionsResponse| {
+                answer.results.iter().map(|topic| topic.error_code).collect()
+            })
+        })
+        .or_else(|| {
+            of(response, |answer: &DescribeConfigsResponse| {
+                answer.results.iter().map(|resource| resource.error_code).collect()
+            })
+        })
+        .or_else(|| {
+            of(response, |answer: &IncrementalAlterConfigsResponse| {
+                answer.responses.iter().map(|resource| resource.error_code).collect()
+            })
+        })
+        .or_else(|| {
+            of(response, |answer: &DescribeTransactionsResponse| {
+                answer.transaction_states.iter().map(|state| state.error_code).collect()
+            })
+        })
 }
 
 fn at_top(response: &dyn Any) -> Option<Vec<i16>> {

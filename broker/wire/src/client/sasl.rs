@@ -85,7 +85,8 @@ impl Exchange<'_> {
 
     async fn text_round(&self, message: String) -> Result<String, ClientError> {
         let answer = self.round(message.into_bytes()).await?;
-        String::from_utf8(answer.to_vec()).map_err(|_| self.not_genuine("its message is not UTF-8".to_owned()))
+        String::from_utf8(answer.to_vec())
+            .map_err(|_| self.not_genuine("its message is not UTF-8".to_owned()))
     }
 
     /// One message each way.
@@ -136,7 +137,9 @@ impl Exchange<'_> {
             address: self.connection.address().to_owned(),
             protocol: self.protocol,
             reason: format!("it did not take the SASL handshake: {reason}"),
-            fix: format!("set `protocol` to {without} and remove `sasl`, or use the address of a SASL listener"),
+            fix: format!(
+                "set `protocol` to {without} and remove `sasl`, or use the address of a SASL listener"
+            ),
         }
     }
 }

@@ -110,7 +110,9 @@ impl Challenge {
         let iterations = attribute(message, 'i').ok_or_else(|| missing("iteration count"))?;
         let iterations: u32 = iterations.parse().map_err(|_| "the iteration count is not a number")?;
         if !(ITERATIONS_MIN..=ITERATIONS_MAX).contains(&iterations) {
-            return Err(format!("{iterations} iterations; {ITERATIONS_MIN} to {ITERATIONS_MAX} are accepted"));
+            return Err(format!(
+                "{iterations} iterations; {ITERATIONS_MIN} to {ITERATIONS_MAX} are accepted"
+            ));
         }
         Ok(Challenge { nonce, salt, iterations })
     }

@@ -30,12 +30,20 @@ impl ApiVersions {
         self.range(api_key).is_some_and(|(min, max)| (min..=max).contains(&version))
     }
 
-    /// The highest version that both sides know, not above `at_most`.
+    /// The highest version of `ours` that the broker offers.
     ///
     /// # Errors
     /// [`ClientError::Unsupported`] when there is none.
     pub(super) fn choose<R: Request>(&self, address: &str, ours: VersionRange) -> Result<i16, ClientError> {
         self.choose_key(R::KEY, api_name::<R>(), address, ours)
+    }
+
+    /// The version itself, if the broker offers it.
+    ///
+    /// # Errors
+    /// [`ClientError::Unsupported`].
+    pub(super) fn demand<R: Request>(&self, address: &str, version: i16) -> Result<i16, ClientError> {
+        self.choose::<R>(address, VersionRange { min: version, max: version })
     }
 
     /// [`ApiVersions::choose`] for an API outside the `kafka-protocol` crate.
