@@ -110,6 +110,52 @@ fn kafka_pom(version: &str) -> String {
     )
 }
 
+/// The compiled Java workload client, for the jars of `version`.
+///
+/// # Errors
+/// When there is no Java compiler.
+pub async fn java_client(jars: &Path, version: &str) -> Result<PathBuf> {
+    const SOURCE: &str = include_str!("clients/java/TowpathTestClient.java");
+    part(&format!("java-client/{version}-{}", fingerprint(&SOURCE)), async |folder| {
+        let source = folder.join("TowpathTestClient.java");
+        std::fs::write(&source, SOURCE)?;
+        let mut command = Command::new("javac");
+        command.arg("-cp").arg(jars.join("*")).arg("-d").arg(folder).arg(source);
+        output_of("javac", command, FETCH_MAX).await.context("fix: install a JDK").map(drop)
+    })
+    .await
+}
+
+/// The Python interpreter of an environment with kafka-python and its codecs.
+///
+/// # Errors
+/// When Python or its venv module is missing, or pip fails.
+pub async fn python() -> Result<PathBuf> {
+    const PACKAGES: [&str; 4] =
+        ["kafka-python==3.0.12", "lz4==4.4.5", "python-snappy==0.7.3", "zstandard==0.25.0"];
+    let name = format!("python/{}", fingerprint(&PACKAGES));
+    let folder = part(&name, async |folder| {
+        let mut create = Command::new("python3");
+        create.args(["-m", "venv"]).arg(folder);
+        output_of("python3 -m venv", create, FETCH_MAX)
+            .await
+            .context("fix: install python3 and python3-venv")?;
+        // Through the interpreter: scripts name the folder they were made in, and it will be renamed.
+        let mut install = Command::new(folder.join("bin/python"));
+        install.args(["-m", "pip", "install", "-q", "--disable-pip-version-check"]).args(PACKAGES);
+        output_of("pip install", install, FETCH_MAX).await.map(drop)
+    });
+    Ok(folder.await?.join("bin/python"))
+}
+
+/// Of what a part is made from: other contents, other part.
+fn fingerprint(contents: &impl std::hash::Hash) -> String {
+    use std::hash::{DefaultHasher, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    contents.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
