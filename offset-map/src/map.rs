@@ -1,0 +1,436 @@
+//! The map of one partition: its runs, how they grow and shrink, and the four lookups.
+//!
+//! Invariants, kept by every verb and checked again when a map is decoded:
+//! - runs are sorted and disjoint on both sides, and never contiguous on both sides at once (they are merged);
+//! - `source_start <= first run` and `last run's end <= source_end`; the same on the target;
+//! - offsets between two runs, and between the last run and the end, hold no mapped record.
+
+use serde::{Deserialize, Serialize};
+
+use crate::offset::{Incarnation, Offset, SourceOffset, TargetOffset, TopicId};
+
+/// Consecutive offsets that are mapped one to one: `source + i` is `target + i` for `i` in `0..length`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// First offset on the source.
+    pub source: SourceOffset,
+    /// Its offset on the target.
+    pub target: TargetOffset,
+    /// How many consecutive offsets, at least 1.
+    pub length: u64,
+}
+
+impl Run {
+    /// One past the last source offset.
+    pub fn source_end(&self) -> SourceOffset {
+        SourceOffset(self.source.0 + self.length as i64)
+    }
+
+    /// One past the last target offset.
+    pub fn target_end(&self) -> TargetOffset {
+        TargetOffset(self.target.0 + self.length as i64)
+    }
+}
+
+/// The answer to a lookup. `Here` is the offset that was asked about, `There` the one on the other side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lookup<Here, There> {
+    /// This offset, and no other.
+    Exact(There),
+    /// There is no exact answer, and this is why.
+    Unmappable {
+        /// The reason.
+        because: Because<Here, There>,
+    },
+}
+
+impl<Here, There> Lookup<Here, There> {
+    /// The exact answer, if there is one.
+    pub fn exact(self) -> Option<There> {
+        match self {
+            Self::Exact(there) => Some(there),
+            Self::Unmappable { .. } => None,
+        }
+    }
+}
+
+/// Why an offset has no exact counterpart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Because<Here, There> {
+    /// Before the first offset that both sides still hold.
+    BeforeStart {
+        /// The first offset that can be asked about.
+        start: Here,
+    },
+    /// Between two runs (compacted records, control batches): no mapped record has this offset.
+    InGap {
+        /// Where the next mapped record is, or will be, on the other side.
+        next_mapped: There,
+    },
+    /// Past what has been mapped so far.
+    PastEnd {
+        /// The first offset that is not mapped yet.
+        end: Here,
+    },
+    /// The topic was deleted and created again: the map speaks of another topic of the same name.
+    OtherIncarnation {
+        /// The topic id that the map is about.
+        mapped: TopicId,
+    },
+}
+
+/// What became of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// The last run grew.
+    Extended,
+    /// A run was added.
+    Added,
+    /// All of it was in the map already: a replay after a crash.
+    AlreadyHeld,
+}
+
+/// An append that would make the map lie. Always the caller's fault; the map is unchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// A run has at least one offset, and its ends fit an i64 from 0 up.
+    #[error("run {run:?} is empty, negative or too long; fix: append at least one record from offset 0 up")]
+    Malformed {
+        /// What was given.
+        run: Run,
+    },
+    /// The run lies behind what is mapped, or contradicts it.
+    #[error(
+        "run {run:?} does not continue the map, which ends at {source_end} and {target_end}; fix: halt the \
+         partition, its mirror and its map disagree"
+    )]
+    OutOfOrder {
+        /// What was given.
+        run: Run,
+        /// The map's end on the source.
+        source_end: SourceOffset,
+        /// The map's end on the target.
+        target_end: TargetOffset,
+    },
+    /// An end or a start was moved backwards.
+    #[error("the {what} would move back from {from} to {to}; fix: halt the partition, the log was truncated")]
+    Backward {
+        /// Which bound.
+        what: &'static str,
+        /// Where it is.
+        from: i64,
+        /// Where it was asked to go.
+        to: i64,
+    },
+}
+
+/// The exact map of one partition of one incarnation of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionMap {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) source_start: SourceOffset,
+    pub(crate) target_start: TargetOffset,
+    pub(crate) source_end: SourceOffset,
+    pub(crate) target_end: TargetOffset,
+    pub(crate) runs: Vec<Run>,
+}
+
+impl PartitionMap {
+    /// An empty map: nothing is mapped, the next source record at or after `source_start` will be found at or
+    /// after `target_start`.
+    pub fn new(incarnation: Incarnation, source_start: SourceOffset, target_start: TargetOffset) -> Self {
+        Self {
+            incarnation,
+            source_start,
+            target_start,
+            source_end: source_start,
+            target_end: target_start,
+            runs: Vec::new(),
+        }
+    }
+
+    /// The map of an identity mirror that holds `[start, end)`: one run, or none when it is empty.
+    pub fn identity(incarnation: Incarnation, start: i64, end: i64) -> Result<Self, AppendError> {
+        let mut map = Self::new(incarnation, SourceOffset(start), TargetOffset(start));
+        map.identity_through(end)?;
+        Ok(map)
+    }
+
+    /// Which topic this map is about.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// First offsets that can be asked about, on both sides.
+    pub fn start(&self) -> (SourceOffset, TargetOffset) {
+        (self.source_start, self.target_start)
+    }
+
+    /// First offsets that are not mapped yet, on both sides.
+    pub fn end(&self) -> (SourceOffset, TargetOffset) {
+        (self.source_end, self.target_end)
+    }
+
+    /// The runs, in order.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// Adds a run behind the last one, or extends it. A run that the map holds already is recognised, so that
+    /// a replay after a crash is harmless; the part of a run that is new is appended.
+    pub fn append(&mut self, run: Run) -> Result<Appended, AppendError> {
+        let fits = |base: i64| {
+            base >= 0 && i64::try_from(run.length).is_ok_and(|length| base.checked_add(length).is_some())
+        };
+        if run.length == 0 || !fits(run.source.0) || !fits(run.target.0) {
+            return Err(AppendError::Malformed { run });
+        }
+        let out_of_order =
+            AppendError::OutOfOrder { run, source_end: self.source_end, target_end: self.target_end };
+        let mut new = run;
+        if run.source < self.source_end || run.target < self.target_end {
+            let held = self.held(run).ok_or(out_of_order)?;
+            if held == run.length {
+                return Ok(Appended::AlreadyHeld);
+            }
+            new = Run {
+                source: SourceOffset(run.source.0 + held as i64),
+                target: TargetOffset(run.target.0 + held as i64),
+                length: run.length - held,
+            };
+            if new.source < self.source_end || new.target < self.target_end {
+                return Err(out_of_order);
+            }
+        }
+        self.source_end = new.source_end();
+        self.target_end = new.target_end();
+        match self.runs.last_mut() {
+            Some(last) if last.source_end() == new.source && last.target_end() == new.target => {
+                last.length += new.length;
+                Ok(Appended::Extended)
+            }
+            _ => {
+                self.runs.push(new);
+                Ok(Appended::Added)
+            }
+        }
+    }
+
+    /// How many of the run's first offsets the map holds, mapped as the run says; `None` when it says otherwise.
+    fn held(&self, run: Run) -> Option<u64> {
+        let index = self.runs.partition_point(|r| r.source <= run.source).checked_sub(1)?;
+        let holder = self.runs[index];
+        let inside = run.source.0 - holder.source.0;
+        if run.source >= holder.source_end() || holder.target.0 + inside != run.target.0 {
+            return None;
+        }
+        Some(run.length.min(holder.length - inside as u64))
+    }
+
+    /// Extends an identity mirror to `end` (exclusive), over gaps too: an identity mirror has the same gaps on
+    /// both sides, so it needs one run for ever. An `end` that is reached already changes nothing.
+    pub fn identity_through(&mut self, end: i64) -> Result<Appended, AppendError> {
+        let from = self.source_end.0;
+        if end <= from {
+            return Ok(Appended::AlreadyHeld);
+        }
+        self.append(Run {
+            source: SourceOffset(from),
+            target: TargetOffset(from),
+            length: (end - from) as u64,
+        })
+    }
+
+    /// States that both logs were seen up to these ends and hold no further record to map (the source ends in
+    /// control batches or compacted records, the target in its own markers).
+    pub fn advance_end(&mut self, source: SourceOffset, target: TargetOffset) -> Result<(), AppendError> {
+        if source < self.source_end {
+            return Err(AppendError::Backward { what: "source end", from: self.source_end.0, to: source.0 });
+        }
+        if target < self.target_end {
+            return Err(AppendError::Backward { what: "target end", from: self.target_end.0, to: target.0 });
+        }
+        self.source_end = source;
+        self.target_end = target;
+        Ok(())
+    }
+
+    /// Follows the log starts: what either side no longer holds leaves the map. A start past the end empties
+    /// the map and moves the end along, so that a fully expired partition keeps an exact answer for its end.
+    /// Starts that lie behind are ignored (a log start never goes back).
+    pub fn advance_start(&mut self, source_log_start: SourceOffset, target_log_start: TargetOffset) {
+        let mut source = source_log_start.max(self.source_start);
+        let mut target = target_log_start.max(self.target_start);
+        while let Some(first) = self.runs.first().copied() {
+            let source_gone = (source.0 - first.source.0).clamp(0, first.length as i64);
+            let target_gone = (target.0 - first.target.0).clamp(0, first.length as i64);
+            let gone = source_gone.max(target_gone);
+            // A record that only one side still holds cannot be asked about from that side either.
+            if gone > source_gone {
+                source = source.max(SourceOffset(first.source.0 + gone));
+            }
+            if gone > target_gone {
+                target = target.max(TargetOffset(first.target.0 + gone));
+            }
+            if gone < first.length as i64 {
+                self.runs[0] = Run {
+                    source: SourceOffset(first.source.0 + gone),
+                    target: TargetOffset(first.target.0 + gone),
+                    length: first.length - gone as u64,
+                };
+                break;
+            }
+            self.runs.remove(0);
+        }
+        self.source_start = source;
+        self.target_start = target;
+        self.source_end = self.source_end.max(source);
+        self.target_end = self.target_end.max(target);
+    }
+
+    /// Where the record at `offset` of the source is on the target. `source_id` is the id of the topic that
+    /// the offset was seen in.
+    pub fn target_record(
+        &self,
+        source_id: TopicId,
+        offset: SourceOffset,
+    ) -> Lookup<SourceOffset, TargetOffset> {
+        if source_id != self.incarnation.source {
+            return other(self.incarnation.source);
+        }
+        self.view_from_source().record(offset)
+    }
+
+    /// Where the record at `offset` of the target is on the source.
+    pub fn source_record(
+        &self,
+        target_id: TopicId,
+        offset: TargetOffset,
+    ) -> Lookup<TargetOffset, SourceOffset> {
+        if target_id != self.incarnation.target {
+            return other(self.incarnation.target);
+        }
+        self.view_from_target().record(offset)
+    }
+
+    /// What a group that committed `offset` on the source has to commit on the target, so that the next record
+    /// it reads there is the one it would have read next on the source. The start, the end of any run and the
+    /// end of the map are exact, also when the partition is empty or fully expired.
+    pub fn target_position(
+        &self,
+        source_id: TopicId,
+        offset: SourceOffset,
+    ) -> Lookup<SourceOffset, TargetOffset> {
+        if source_id != self.incarnation.source {
+            return other(self.incarnation.source);
+        }
+        self.view_from_source().position(offset)
+    }
+
+    /// What a group that committed `offset` on the target has to commit on the source; the mirror image of
+    /// [`Self::target_position`].
+    pub fn source_position(
+        &self,
+        target_id: TopicId,
+        offset: TargetOffset,
+    ) -> Lookup<TargetOffset, SourceOffset> {
+        if target_id != self.incarnation.target {
+            return other(self.incarnation.target);
+        }
+        self.view_from_target().position(offset)
+    }
+
+    fn view_from_source(&self) -> View<'_, SourceOffset, TargetOffset> {
+        View {
+            runs: &self.runs,
+            here: |run| run.source,
+            there: |run| run.target,
+            start: self.source_start,
+            end: self.source_end,
+            end_there: self.target_end,
+        }
+    }
+
+    fn view_from_target(&self) -> View<'_, TargetOffset, SourceOffset> {
+        View {
+            runs: &self.runs,
+            here: |run| run.target,
+            there: |run| run.source,
+            start: self.target_start,
+            end: self.target_end,
+            end_there: self.source_end,
+        }
+    }
+}
+
+fn other<Here, There>(mapped: TopicId) -> Lookup<Here, There> {
+    Lookup::Unmappable { because: Because::OtherIncarnation { mapped } }
+}
+
+/// The map as seen from one side; both directions share this one binary search.
+struct View<'a, Here, There> {
+    runs: &'a [Run],
+    here: fn(&Run) -> Here,
+    there: fn(&Run) -> There,
+    start: Here,
+    end: Here,
+    end_there: There,
+}
+
+impl<Here: Offset, There: Offset> View<'_, Here, There> {
+    fn record(&self, offset: Here) -> Lookup<Here, There> {
+        if offset < self.start {
+            return Lookup::Unmappable { because: Because::BeforeStart { start: self.start } };
+        }
+        if offset >= self.end {
+            return Lookup::Unmappable { because: Because::PastEnd { end: self.end } };
+        }
+        let next = self.next_run(offset);
+        match self.inside(next, offset) {
+            Some(there) => Lookup::Exact(there),
+            None => Lookup::Unmappable { because: Because::InGap { next_mapped: self.base_of(next) } },
+        }
+    }
+
+    fn position(&self, offset: Here) -> Lookup<Here, There> {
+        if offset < self.start {
+            return Lookup::Unmappable { because: Because::BeforeStart { start: self.start } };
+        }
+        if offset > self.end {
+            return Lookup::Unmappable { because: Because::PastEnd { end: self.end } };
+        }
+        let next = self.next_run(offset);
+        if let Some(there) = self.inside(next, offset) {
+            return Lookup::Exact(there);
+        }
+        // No record here. At a run's end, at the start and at the end, the next record to read is known to be
+        // the next mapped one; anywhere else in a gap it is for the caller to decide, and to record.
+        let ends_a_run = next.checked_sub(1).is_some_and(|before| {
+            let run = &self.runs[before];
+            (self.here)(run).raw() + run.length as i64 == offset.raw()
+        });
+        if ends_a_run || offset == self.start || offset == self.end {
+            return Lookup::Exact(self.base_of(next));
+        }
+        Lookup::Unmappable { because: Because::InGap { next_mapped: self.base_of(next) } }
+    }
+
+    /// Index of the first run that begins after `offset`.
+    fn next_run(&self, offset: Here) -> usize {
+        self.runs.partition_point(|run| (self.here)(run) <= offset)
+    }
+
+    /// The offset's counterpart, when the run before `next` covers it.
+    fn inside(&self, next: usize, offset: Here) -> Option<There> {
+        let run = &self.runs[next.checked_sub(1)?];
+        let into = offset.raw() - (self.here)(run).raw();
+        (into < run.length as i64).then(|| There::of((self.there)(run).raw() + into))
+    }
+
+    /// Where the run begins on the other side; behind the last run, where the next record will be.
+    fn base_of(&self, index: usize) -> There {
+        self.runs.get(index).map_or(self.end_there, |run| (self.there)(run))
+    }
+}
