@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::cache;
 use crate::kafka::end_of;
@@ -102,7 +103,7 @@ pub fn built(name: &str) -> Result<PathBuf> {
 pub struct Client {
     process: Process,
     input: Option<ChildStdin>,
-    output: tokio::io::Lines<BufReader<ChildStdout>>,
+    events: UnboundedReceiver<Result<Event>>,
     log: PathBuf,
 }
 
@@ -117,8 +118,8 @@ impl Client {
         let log = folder.join(format!("{name}.log"));
         let mut process = Process::spawn(name, program, &Output::Pipes(log.clone()))?;
         let (input, output) = process.pipes().context("a child just started has its pipes")?;
-        let output = BufReader::with_capacity(1 << 20, ChildStdout::from_std(output)?).lines();
-        Ok(Client { process, input: Some(ChildStdin::from_std(input)?), output, log })
+        let events = events_of(ChildStdout::from_std(output)?);
+        Ok(Client { process, input: Some(ChildStdin::from_std(input)?), events, log })
     }
 
     /// Tells the client something; it may take its time to read it.
@@ -133,32 +134,29 @@ impl Client {
         sent.map_err(|error| self.failed(&error))
     }
 
+    /// The next event; `None` when the client has ended. Loses nothing when it is dropped before it gives one.
+    ///
+    /// # Errors
+    /// When what comes is no event.
+    pub async fn listen(&mut self) -> Result<Option<Event>> {
+        self.events.recv().await.transpose().map_err(|error| self.failed(&error))
+    }
+
     /// The next event; `None` when the client has ended.
     ///
     /// # Errors
     /// When nothing comes within `limit`, or what comes is no event.
     pub async fn next(&mut self, limit: Duration) -> Result<Option<Event>> {
-        let line = tokio::time::timeout(limit, self.output.next_line()).await;
-        let line = line.map_err(|_| self.failed(&format!("says nothing for {} ms", limit.as_millis())))??;
-        line.map(|line| serde_json::from_str(&line).map_err(|error| self.failed(&format!("{error}: {line}"))))
-            .transpose()
-    }
-
-    /// Whether the next event would come at once is not known: this takes the next one of any kind, for use in
-    /// `select!` (it loses nothing when it is dropped before it gives one).
-    ///
-    /// # Errors
-    /// When what comes is no event.
-    pub async fn listen(&mut self) -> Result<Option<Event>> {
-        let line = self.output.next_line().await?;
-        line.map(|line| serde_json::from_str(&line).map_err(|error| self.failed(&format!("{error}: {line}"))))
-            .transpose()
+        match tokio::time::timeout(limit, self.listen()).await {
+            Ok(event) => event,
+            Err(_) => Err(self.failed(&format!("says nothing for {} ms", limit.as_millis()))),
+        }
     }
 
     /// Gives a command and waits until it is done, handing every event on the way to `seen`.
     ///
     /// # Errors
-    /// When it isn't done within `limit`.
+    /// When it says nothing for `limit`, or ends.
     pub async fn finish(&mut self, verb: Verb, limit: Duration, mut seen: impl FnMut(Event)) -> Result<()> {
         self.tell(&Command::Do(verb)).await?;
         loop {
@@ -183,4 +181,25 @@ impl Client {
     fn failed(&self, what: &dyn std::fmt::Display) -> anyhow::Error {
         anyhow!("client {}: {what}\n{}", self.process.name(), end_of(&self.log))
     }
+}
+
+/// Reads a client's lines as they come, so that a client never waits for the harness: one that can't say its
+/// acknowledgements would not read its commands.
+fn events_of(output: ChildStdout) -> UnboundedReceiver<Result<Event>> {
+    let (sender, events) = unbounded_channel();
+    tokio::spawn(async move {
+        let mut lines = BufReader::with_capacity(1 << 18, output).lines();
+        loop {
+            let event = match lines.next_line().await {
+                Ok(None) => return,
+                Ok(Some(line)) => serde_json::from_str(&line).with_context(|| format!("no event: {line}")),
+                Err(error) => Err(error.into()),
+            };
+            let bad = event.is_err();
+            if sender.send(event).is_err() || bad {
+                return;
+            }
+        }
+    });
+    events
 }

@@ -8,10 +8,12 @@
 
 pub mod cache;
 pub mod clients;
+pub mod daemon;
 pub mod kafka;
 pub mod ports;
 pub mod process;
 pub mod record;
+pub mod scenario;
 pub mod wait;
 // The demo's generator, compiled here as it is: the product cannot import its tests, nor a binary be imported.
 #[path = "../../linker/cli/src/demo/workload.rs"]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use towpath_env::Env;
 
 use crate::wait;
 
@@ -90,8 +91,17 @@ impl Process {
     /// # Errors
     /// When it still runs after `limit`.
     pub async fn ended(&mut self, limit: Duration) -> Result<ExitStatus> {
-        let what = format!("the end of {}", self.name);
-        wait::until(&what, limit, async || Ok(self.child.try_wait()?)).await
+        // Not through `wait::until`, whose closure would keep this from running in a spawned task.
+        let env = Env::real();
+        loop {
+            if let Some(status) = self.exit_status()? {
+                return Ok(status);
+            }
+            if env.elapsed() >= limit {
+                bail!("{} still runs after {} ms", self.name, limit.as_millis());
+            }
+            env.sleep(wait::POLL).await;
+        }
     }
 
     /// SIGTERM, then waits for the end.

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use towpath_env::Env;
 
 /// Between two looks at a condition.
-const POLL: Duration = Duration::from_millis(20);
+pub const POLL: Duration = Duration::from_millis(20);
 
 /// Looks until `check` gives a value.
 ///
