@@ -263,27 +263,29 @@ impl PartitionMap {
     pub fn advance_start(&mut self, source_log_start: SourceOffset, target_log_start: TargetOffset) {
         let mut source = source_log_start.max(self.source_start);
         let mut target = target_log_start.max(self.target_start);
-        while let Some(first) = self.runs.first().copied() {
-            let source_gone = (source.0 - first.source.0).clamp(0, first.length as i64);
-            let target_gone = (target.0 - first.target.0).clamp(0, first.length as i64);
+        let mut whole_runs_gone = 0;
+        for run in &mut self.runs {
+            let source_gone = (source.0 - run.source.0).clamp(0, run.length as i64);
+            let target_gone = (target.0 - run.target.0).clamp(0, run.length as i64);
             let gone = source_gone.max(target_gone);
             // A record that only one side still holds cannot be asked about from that side either.
             if gone > source_gone {
-                source = source.max(SourceOffset(first.source.0 + gone));
+                source = source.max(SourceOffset(run.source.0 + gone));
             }
             if gone > target_gone {
-                target = target.max(TargetOffset(first.target.0 + gone));
+                target = target.max(TargetOffset(run.target.0 + gone));
             }
-            if gone < first.length as i64 {
-                self.runs[0] = Run {
-                    source: SourceOffset(first.source.0 + gone),
-                    target: TargetOffset(first.target.0 + gone),
-                    length: first.length - gone as u64,
+            if gone < run.length as i64 {
+                *run = Run {
+                    source: SourceOffset(run.source.0 + gone),
+                    target: TargetOffset(run.target.0 + gone),
+                    length: run.length - gone as u64,
                 };
                 break;
             }
-            self.runs.remove(0);
+            whole_runs_gone += 1;
         }
+        self.runs.drain(..whole_runs_gone);
         self.source_start = source;
         self.target_start = target;
         self.source_end = self.source_end.max(source);

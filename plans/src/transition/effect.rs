@@ -39,13 +39,16 @@ pub enum Effect {
     CommitAtSource,
     /// The fence member leaves the source group. Done already when it is gone; it is never joined again for this.
     ReleaseFence,
-    /// As the fence member, put back each committed offset at the source that differs from `before` through
-    /// Towpath's own doing. Without the fence nothing is put back: the group may have moved on.
+    /// As the fence member, put back each committed offset of `before` that is gone from the source. One that is
+    /// there is left alone, whatever it is: it is the group's own. Without the fence nothing is put back: the
+    /// group may have moved on.
     RestoreSource,
     /// Compare positions with their translation, watch the first commits advance, look for readers left behind.
     Verify,
-    /// Take the fence over from the journaled membership; when it is gone, fence again and compare the committed
-    /// offsets with the record.
+    /// Take the fence over, if the source still knows the **journaled** membership (member id and generation).
+    /// Any other answer is a lapse, also a fence of our own with another generation: it was set just before a
+    /// crash, and nobody has looked yet at what happened before it. Then fence again where needed, and compare
+    /// the committed offsets with what Towpath itself committed there last; others mean that the group moved.
     AdoptFence,
     /// Drop the route at the target; the group becomes an ordinary one, its offsets stay.
     ForgetRoute,

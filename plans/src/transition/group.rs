@@ -153,7 +153,7 @@ impl Step<'_> {
             (S::Recorded, Event::PositionsCommitted) if verb == Some(Verb::Rollback) => {
                 Ok(enter(self.to(S::Committed, "the positions stand at the source")))
             }
-            (S::Committed, Event::Released) => {
+            (S::Committed, Event::Released) if verb == Some(Verb::Rollback) => {
                 let mut next = self.to(S::Verifying, "the fence has left, the route is source");
                 next.fence = None;
                 Ok(enter(next))
