@@ -105,11 +105,9 @@ fn read_header(text: &str) -> Result<BundleHeader, Broken> {
     let line = Line::parse(rest).map_err(broken)?;
     let header: BundleHeader = serde_json::from_str(&line.json)
         .map_err(|error| broken(format!("the header can not be read: {error}")))?;
-    match (&header.key, &header.signature) {
-        (Some(key), Some(signature)) if key.verifies(&header.message(), signature) => Ok(header),
-        (None, None) => Ok(header),
-        (Some(_), Some(_)) => Err(broken("its signature is not that of its key".into())),
-        _ => Err(broken("it has a key or a signature, not both".into())),
+    match header.key.is_some() == header.signature.is_some() {
+        true => Ok(header),
+        false => Err(broken("it has a key or a signature, not both".into())),
     }
 }
 
@@ -209,7 +207,12 @@ impl Audit {
                 why: "the header states another number of entries or another head".into(),
             });
         }
-        if let Some(key) = header.key {
+        // Last: it covers the head, and what is wrong before it is worth more to name.
+        if let Some((key, signature)) = header.key.zip(header.signature) {
+            if !key.verifies(&header.message(), &signature) {
+                let why = "its signature is not that of its key".to_string();
+                return Err(Broken { entry: None, why });
+            }
             if self.current.is_some() {
                 self.must_be_current(&key).map_err(|why| Broken { entry: None, why })?;
             }
