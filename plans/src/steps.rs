@@ -229,3 +229,90 @@ impl Steps {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PlanHash;
+    use crate::transition::{Event, GroupMove, transition};
+
+    fn plan(fence: FenceMode) -> Plan {
+        let mut plan = Plan::new("views", "legacy", "towpath");
+        plan.groups = vec![GroupPlan { fence, ..GroupPlan::named("ranker") }];
+        plan
+    }
+
+    /// The effects that a run without trouble executes, in order.
+    fn executed(verb: Verb) -> Vec<Effect> {
+        let mut record = GroupMove { state: verb.origin_state(), ..GroupMove::new("views", "ranker", 0) };
+        let begin =
+            Event::Begin { verb, actor: String::new(), reason: String::new(), plan_hash: PlanHash([0; 32]) };
+        let mut event = begin;
+        let mut effects = Vec::new();
+        loop {
+            let next = transition(&record, &event, 0).unwrap();
+            effects.extend(next.effects);
+            record = next.record;
+            event = match record.state {
+                GroupState::Preflight => Event::GatesPassed { before: Vec::new() },
+                GroupState::Fencing => Event::Fenced { hold: None },
+                GroupState::Draining => Event::Drained,
+                GroupState::FinalOffsets => Event::FinalsRead { finals: Vec::new() },
+                GroupState::Recorded if verb == Verb::Cutover => Event::Switched,
+                GroupState::Recorded => Event::PositionsCommitted,
+                GroupState::Committed => Event::Released,
+                GroupState::Verifying => Event::Verified { alarms: Vec::new() },
+                _ => return effects,
+            };
+        }
+    }
+
+    #[test]
+    fn a_dry_run_prints_the_very_effects_that_a_run_executes() {
+        let plan = plan(FenceMode::Evict);
+        let printed = |steps: Vec<Step>| steps.into_iter().flat_map(|step| step.effects).collect::<Vec<_>>();
+        assert_eq!(printed(cutover_steps(&plan, &plan.groups[0])), executed(Verb::Cutover));
+        assert_eq!(printed(rollback_steps(&plan, &plan.groups[0])), executed(Verb::Rollback));
+    }
+
+    #[test]
+    fn the_steps_of_every_verb_read_as_a_person_expects() {
+        let plan = plan(FenceMode::Evict);
+        let group = &plan.groups[0];
+        let mut text = String::new();
+        for (verb, steps) in [
+            ("cutover", cutover_steps(&plan, group)),
+            ("rollback", rollback_steps(&plan, group)),
+            ("complete", complete_steps(&plan, group)),
+            ("cancel", cancel_steps(&plan, group)),
+        ] {
+            text.push_str(&format!("{verb}\n"));
+            for step in steps {
+                let back = match &step.inverse {
+                    Inverse::Nothing => "changes nothing".to_string(),
+                    Inverse::By(how) => format!("undone by: {how}"),
+                    Inverse::Irreversible(what) => format!("irreversible: {what}"),
+                };
+                text.push_str(&format!(
+                    "  {}: {}\n    needs: {}\n    {back}\n    {:?}\n",
+                    step.name, step.description, step.precondition, step.effects
+                ));
+            }
+        }
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn only_the_record_step_and_complete_are_irreversible() {
+        let plan = plan(FenceMode::Wait);
+        let group = &plan.groups[0];
+        let names = |steps: Vec<Step>| -> Vec<String> {
+            let cannot = |step: &Step| matches!(step.inverse, Inverse::Irreversible(_));
+            steps.into_iter().filter(cannot).map(|step| step.name).collect()
+        };
+        assert_eq!(names(cutover_steps(&plan, group)), ["record"]);
+        assert_eq!(names(rollback_steps(&plan, group)), ["record"]);
+        assert_eq!(names(complete_steps(&plan, group)), ["complete"]);
+        assert!(names(cancel_steps(&plan, group)).is_empty());
+    }
+}

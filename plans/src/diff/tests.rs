@@ -168,7 +168,7 @@ fn a_compacted_side_may_have_dropped_old_records_and_nothing_else() {
     let old = keyed(1, "a", Some("1"));
     let latest = keyed(7, "a", Some("2"));
     let tombstone = keyed(8, "b", None);
-    assert!(finish(&[latest.clone()], &[old.clone(), latest.clone()]).is_empty());
+    assert!(finish(std::slice::from_ref(&latest), &[old.clone(), latest.clone()]).is_empty());
     assert!(finish(std::slice::from_ref(&latest), &[latest.clone(), tombstone.clone()]).is_empty());
     let missing = Difference { offset: 7, kind: DifferenceKind::Missing };
     assert_eq!(finish(&[old.clone(), latest.clone()], std::slice::from_ref(&old)), [missing]);

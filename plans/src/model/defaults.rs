@@ -69,7 +69,7 @@ impl Plan {
                 FRESHNESS_MAX_MS,
                 "twice the sync interval: a group that keeps up is well below",
             );
-            list.add(at("after"), group.after.join(", "), "", "no order but the file's");
+            list.names(at("after"), &group.after, "no order but the file's");
             let uncommitted = if group.uncommitted == Uncommitted::Earliest { "earliest" } else { "latest" };
             list.add(at("uncommitted"), uncommitted, "earliest", "reading again loses nothing, skipping may");
             list.add(
@@ -78,10 +78,9 @@ impl Plan {
                 "",
                 "a group only reads unless the plan says more",
             );
-            list.add(
+            list.names(
                 at("transactional_ids"),
-                group.transactional_ids.join(", "),
-                "",
+                &group.transactional_ids,
                 "no producer is fenced unless the plan names it",
             );
             list.duration(
@@ -195,7 +194,7 @@ impl Plan {
         list.number("diff.samples_max", diff.samples_max, DIFF_SAMPLES_MAX, "a person looks at no more");
         let contents = if self.evidence.contents == RecordContents::Never { "never" } else { "samples" };
         list.add("evidence.contents", contents, "never", "no personal data without being asked");
-        list.add("uses", self.uses.join(", "), "", "every topic is mirrored by this plan's own link");
+        list.names("uses", &self.uses, "every topic is mirrored by this plan's own link");
     }
 }
 
@@ -206,6 +205,10 @@ impl Listing {
         let value = value.into();
         let from = if value == default { SettingSource::Default } else { SettingSource::Plan };
         self.0.push(Setting { path: path.into(), value, from, reason: reason.into() });
+    }
+
+    fn names(&mut self, path: impl Into<String>, names: &[String], reason: &str) {
+        self.add(path, format!("[{}]", names.join(", ")), "[]", reason);
     }
 
     fn duration(&mut self, path: impl Into<String>, ms: u64, default_ms: u64, reason: &str) {
