@@ -61,6 +61,10 @@ impl ConsumerState {
         self.events.push((number, event));
     }
 
+    fn assignments(&self) -> usize {
+        self.events.iter().filter(|(_, event)| matches!(event, Event::Assigned(_))).count()
+    }
+
     fn errors(&self) -> impl Iterator<Item = (&str, bool)> {
         self.events.iter().filter_map(|(_, event)| match event {
             Event::Error { message, fatal } => Some((message.as_str(), *fatal)),
@@ -132,6 +136,7 @@ impl World<'_> {
             step.received.is_none_or(|count| state.received >= count)
                 && step.more.is_none_or(|more| state.received >= start + more)
                 && step.assigned.is_none_or(|count| state.assigned.len() == count)
+                && step.assignments_max.is_none_or(|most| state.assignments() <= most)
                 && step
                     .error
                     .as_ref()
@@ -213,7 +218,15 @@ impl World<'_> {
                 expected = missing(&expected);
                 Ok(expected.is_empty().then_some(()))
             });
-        all.await.with_context(|| format!("{} missing, first {:?}", expected.len(), expected.first()))?;
+        let described = || {
+            let each = step.consumers.iter().zip(&consumers);
+            let each: Vec<String> =
+                each.map(|(name, consumer)| describe(name, &consumer.state.lock())).collect();
+            each.join("; ")
+        };
+        all.await.with_context(|| {
+            format!("{} missing, first {:?}; {}", expected.len(), expected.first(), described())
+        })?;
         let mut log: Vec<(u64, Event)> = Vec::new();
         for consumer in &consumers {
             log.extend(consumer.state.lock().events.iter().cloned());
@@ -260,8 +273,9 @@ fn check_repeats(log: &[(u64, Event)], allowed: Repeats) -> Result<()> {
 fn describe(name: &str, state: &ConsumerState) -> String {
     let errors: Vec<&str> = state.errors().map(|(message, _)| message).collect();
     let last = errors.iter().rev().take(3).rev().copied().collect::<Vec<_>>().join("; ");
-    let assigned = state.assigned.len();
-    format!("{name}: {} records, {assigned} partitions, {} errors: {last}", state.received, errors.len())
+    let (received, assigned, count) = (state.received, state.assigned.len(), errors.len());
+    let event = state.events.iter().map(|(_, event)| event).rfind(|event| !matches!(event, Event::Record(_)));
+    format!("{name}: {received} records, {assigned} partitions, {count} errors: {last}, last event {event:?}")
 }
 
 #[cfg(test)]

@@ -326,6 +326,8 @@ pub struct Records {
     pub partition: Option<i32>,
     /// The client's clock instead of the events' own times.
     pub now: bool,
+    /// One value in this many has 32 KB to 1 MB; the generator makes one in 2,000 so.
+    pub large_every: Option<u64>,
     /// Values are at most this large.
     pub bytes_max: Option<usize>,
 }
@@ -444,6 +446,8 @@ pub struct AwaitConsumer {
     pub more: Option<usize>,
     /// It owns this many partitions.
     pub assigned: Option<usize>,
+    /// It was assigned partitions at most this often.
+    pub assignments_max: Option<usize>,
     /// It reported an error that contains this.
     pub error: Option<String>,
     /// Its process ended.

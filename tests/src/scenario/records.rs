@@ -27,10 +27,10 @@ pub(super) fn messages(
     records: &Records,
 ) -> Result<(Messages, Option<&'static str>)> {
     let (contents, note): (Box<dyn Iterator<Item = Contents> + Send>, _) = match records.values {
-        Values::Events => (events(records.seed), None),
+        Values::Events => (events(records), None),
         Values::Orders => match orders_file() {
             Some(path) => (orders(&path)?, Some("real orders")),
-            None => (events(records.seed), Some("generated events for want of real orders")),
+            None => (events(records), Some("generated events for want of real orders")),
         },
     };
     let (load, topic, records) = (load.to_owned(), topic.to_owned(), records.clone());
@@ -48,8 +48,10 @@ struct Contents {
     value: String,
 }
 
-fn events(seed: u64) -> Box<dyn Iterator<Item = Contents> + Send> {
-    let events = Workload::new(WorkloadOptions::new(seed));
+fn events(records: &Records) -> Box<dyn Iterator<Item = Contents> + Send> {
+    let options = WorkloadOptions::new(records.seed);
+    let large_one_in = records.large_every.unwrap_or(options.large_one_in);
+    let events = Workload::new(WorkloadOptions { large_one_in, ..options });
     Box::new(events.map(|event| Contents { at_ms: event.at_ms, key: event.key, value: event.value }))
 }
 
