@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 mod encoding;
+mod lookup;
 mod map;
 mod offset;
 mod store;
@@ -39,6 +40,7 @@ mod store;
 mod model_tests;
 
 pub use encoding::DecodeError;
-pub use map::{AppendError, Appended, Because, Lookup, PartitionMap, Run};
+pub use lookup::{Because, Lookup};
+pub use map::{AppendError, Appended, PartitionMap, Run};
 pub use offset::{Incarnation, SourceOffset, TargetOffset, TopicId};
 pub use store::{Growth, MapKey, MapStore, MapStoreError, MemoryMapStore};

@@ -240,6 +240,18 @@ fn a_stored_line_is_followed_only_where_it_belongs() {
 }
 
 #[test]
+fn an_entry_of_another_chain_of_the_same_family_is_found() {
+    let mut other = Chain::new("product-views", "towpath 0.1.0");
+    other.open(5, &signer(1), clusters());
+    let foreign = other.append(6, None, Body::Noted { sentence: "right number, right family".into() });
+    let mut mixed = lines();
+    mixed[1] = foreign;
+    let broken = verify(&export("product-views", "x", 9, &mixed, Some(&signer(1))), None).unwrap_err();
+    assert_eq!(broken.entry, Some(1));
+    assert!(broken.why.contains("does not continue"), "{broken}");
+}
+
+#[test]
 fn keys_read_back_from_their_files_and_are_never_printed() {
     let key = signer(7);
     let again = Signer::from_pem(&key.to_pem().unwrap()).unwrap();

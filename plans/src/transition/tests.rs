@@ -224,6 +224,23 @@ fn a_group_that_moved_on_at_the_source_is_not_set_back_by_a_rollback() {
 }
 
 #[test]
+fn a_cutover_whose_fence_lapsed_after_the_record_takes_up_the_positions_of_now() {
+    let now = FinalPosition {
+        topic: "views".into(),
+        partition: 0,
+        source_offset: 9,
+        target_offset: 9,
+        origin: Origin::Committed,
+        metadata: None,
+    };
+    let moved = Event::FenceLapsed { hold: hold(), moved: Some(vec![now.clone()]) };
+    let next = transition(&record(GroupState::Recorded, Some(Verb::Cutover)), &moved, 0).unwrap();
+    assert_eq!((next.record.state, next.record.finals), (GroupState::Recorded, vec![now]));
+    assert_eq!(next.effects, [Effect::AlarmLapse, Effect::Switch]);
+    assert_eq!(next.record.fence, Some(hold()));
+}
+
+#[test]
 fn a_record_survives_its_journal() {
     let mut record = record(GroupState::Recorded, Some(Verb::Rollback));
     record.fence = Some(hold());
