@@ -39,6 +39,15 @@ mod store;
 #[cfg(test)]
 mod model_tests;
 
+/// Whose fault an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// A store whose content is damaged or that failed.
+    Store,
+    /// One of the two clusters did what a log never does (went back, changed), or the caller mixed them up.
+    Caller,
+}
+
 pub use encoding::DecodeError;
 pub use lookup::{Because, Lookup};
 pub use map::{AppendError, Appended, PartitionMap, Run};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::map::{AppendError, PartitionMap, Run};
 use crate::offset::{SourceOffset, TargetOffset};
-use crate::{DecodeError, Incarnation};
+use crate::{DecodeError, ErrorKind, Incarnation};
 
 /// Which map: one partition of one topic in one family.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -93,6 +93,16 @@ pub enum MapStoreError {
         "the offset map cache failed: {0}; fix: look at the disk under `data:`; the cache may be deleted"
     )]
     Storage(String),
+}
+
+impl MapStoreError {
+    /// The caller's where maps contradict each other, the store's where it is damaged or fails.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Missing(_) | Self::OtherIncarnation { .. } | Self::Append { .. } => ErrorKind::Caller,
+            Self::Damaged { .. } | Self::Storage(_) => ErrorKind::Store,
+        }
+    }
 }
 
 /// Keeps maps per family, topic and partition. Calls are short and local; the linker's durable version is

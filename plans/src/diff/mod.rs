@@ -14,11 +14,13 @@ mod bisect;
 mod compacted;
 mod compare;
 mod digest;
+mod progress;
 
 pub use bisect::{Bisection, OffsetRange, comparable, unequal};
 pub use compacted::{CompactedDiff, compare_common};
 pub use compare::{Change, Difference, DifferenceCounts, DifferenceKind, Field, Unsorted, compare};
 pub use digest::{ContentDigest, RangeDigest, RangeDigester, RecordDigest};
+pub use progress::{PartitionProgress, verdict_of};
 
 use serde::{Deserialize, Serialize};
 

@@ -12,6 +12,7 @@ mod bundle;
 mod chain;
 mod entry;
 mod pseudonym;
+mod record;
 mod sign;
 mod verify;
 

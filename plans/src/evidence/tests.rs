@@ -269,3 +269,30 @@ fn times_are_utc_with_milliseconds() {
     assert_eq!(entry.at, "2023-11-14T22:13:20.123Z");
     assert_eq!(entry.at_ms(), Some(1_700_000_000_123));
 }
+
+#[test]
+fn a_recorded_move_leaves_its_final_offsets_in_evidence() {
+    use crate::transition::{Event, FinalPosition, GroupMove, GroupState, Origin, Verb, transition};
+    let before = GroupMove {
+        state: GroupState::FinalOffsets,
+        verb: Some(Verb::Cutover),
+        attempt: 4,
+        ..GroupMove::new("views", "ranker", 0)
+    };
+    let position = FinalPosition {
+        topic: "views".into(),
+        partition: 2,
+        source_offset: 70,
+        target_offset: 70,
+        origin: Origin::Committed,
+        metadata: None,
+    };
+    let after = transition(&before, &Event::FinalsRead { finals: vec![position] }, 5).unwrap().record;
+    let bodies = Body::of_change(&before, &after);
+    let [Body::GroupChanged { to, .. }, Body::FinalOffsets { translations, attempt: 4, .. }] = &bodies[..]
+    else {
+        panic!("{bodies:?}");
+    };
+    assert_eq!((*to, translations[0].source_offset), (GroupState::Recorded, 70));
+    assert!(Body::of_change(&after, &after).is_empty());
+}

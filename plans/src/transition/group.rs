@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::effect::{Effect, effects_of};
 use super::event::Event;
+use crate::ErrorKind;
+
 use super::record::{FenceHold, FinalPosition, GroupMove, GroupState, Outcome, Verb, VerbResult};
 
 /// The state that follows, to be journaled first, and what to do then.
@@ -28,6 +30,13 @@ pub struct Refused {
     pub event: String,
     /// What to do.
     pub fix: String,
+}
+
+impl Refused {
+    /// Whoever asked, or the executor that reported what it was not asked to do.
+    pub fn kind(&self) -> ErrorKind {
+        if self.fix.starts_with("report this") { ErrorKind::Bug } else { ErrorKind::Caller }
+    }
 }
 
 /// What follows when `event` happens to a group. Pure and exhaustive; `at_ms` is the time of the event in

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ErrorKind;
+
 /// A partition whose mirror has stopped, with the reason and the fix.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Halt {
@@ -92,7 +94,19 @@ impl LinkRecord {
     }
 }
 
-/// What follows when `event` happens to a link; the error is a sentence with a fix.
+/// What a link cannot do in its state; the caller's, with a fix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{0}")]
+pub struct LinkRefused(String);
+
+impl LinkRefused {
+    /// Whoever asked.
+    pub fn kind(&self) -> ErrorKind {
+        ErrorKind::Caller
+    }
+}
+
+/// What follows when `event` happens to a link.
 ///
 /// ```text
 /// Created            --Started--> Mirroring
@@ -102,24 +116,33 @@ impl LinkRecord {
 /// any but the ends   --Cancel--> Cancelled           refused while a group is not on the source
 /// any but the ends   --Complete--> Completed         refused while a group has a way back
 /// ```
-pub fn link_transition(record: &LinkRecord, event: &LinkEvent, at_ms: i64) -> Result<LinkRecord, String> {
+pub fn link_transition(
+    record: &LinkRecord,
+    event: &LinkEvent,
+    at_ms: i64,
+) -> Result<LinkRecord, LinkRefused> {
     let mut next = record.clone();
     let over = matches!(record.state, LinkState::Cancelled | LinkState::Completed);
     if over {
-        return Err(format!("link {} is {:?}; fix: link the family anew", record.family, record.state));
+        return Err(refused(format!(
+            "link {} is {:?}; fix: link the family anew",
+            record.family, record.state
+        )));
     }
     let paused = matches!(record.state, LinkState::Paused { .. });
     match event {
         LinkEvent::Started if paused => {}
         LinkEvent::Started => next.state = next.running(),
         LinkEvent::Pause { .. } if paused => {
-            return Err(format!("link {} is paused already; fix: nothing", record.family));
+            return Err(refused(format!("link {} is paused already; fix: nothing", record.family)));
         }
         LinkEvent::Pause { reason } => {
             next.state = LinkState::Paused { reason: reason.clone(), since_ms: at_ms };
         }
         LinkEvent::Resume if paused => next.state = next.running(),
-        LinkEvent::Resume => return Err(format!("link {} is not paused; fix: nothing", record.family)),
+        LinkEvent::Resume => {
+            return Err(refused(format!("link {} is not paused; fix: nothing", record.family)));
+        }
         LinkEvent::Halted(halt) => {
             next.halts.retain(|old| (&old.topic, old.partition) != (&halt.topic, halt.partition));
             next.halts.push(halt.clone());
@@ -131,12 +154,12 @@ pub fn link_transition(record: &LinkRecord, event: &LinkEvent, at_ms: i64) -> Re
         LinkEvent::Cancel { groups_away } if groups_away.is_empty() => next.state = LinkState::Cancelled,
         LinkEvent::Cancel { groups_away } => {
             let groups = groups_away.join(", ");
-            return Err(format!("not on the source: {groups}; fix: roll them back, then cancel"));
+            return Err(refused(format!("not on the source: {groups}; fix: roll them back, then cancel")));
         }
         LinkEvent::Complete { groups_open } if groups_open.is_empty() => next.state = LinkState::Completed,
         LinkEvent::Complete { groups_open } => {
             let groups = groups_open.join(", ");
-            return Err(format!("these groups have a way back: {groups}; fix: complete them first"));
+            return Err(refused(format!("these groups have a way back: {groups}; fix: complete them first")));
         }
     }
     let started = matches!(next.state, LinkState::Mirroring | LinkState::Halted);
@@ -150,4 +173,8 @@ impl LinkRecord {
     fn running(&self) -> LinkState {
         if self.halts.is_empty() { LinkState::Mirroring } else { LinkState::Halted }
     }
+}
+
+fn refused(sentence: String) -> LinkRefused {
+    LinkRefused(sentence)
 }

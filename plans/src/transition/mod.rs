@@ -14,7 +14,7 @@ mod resume;
 pub use effect::{Effect, FenceDuty, effects_of, fence_duty};
 pub use event::Event;
 pub use group::{Next, Refused, transition};
-pub use link::{Halt, LinkEvent, LinkRecord, LinkState, link_transition};
+pub use link::{Halt, LinkEvent, LinkRecord, LinkRefused, LinkState, link_transition};
 pub use record::{
     FenceHold, FinalPosition, GroupMove, GroupState, Origin, Outcome, Position, Route, Verb, VerbResult,
 };

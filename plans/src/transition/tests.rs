@@ -279,7 +279,7 @@ fn a_link_remembers_its_halts_through_a_pause() {
 fn a_link_is_not_cancelled_under_a_group_that_is_away() {
     let link = LinkRecord { state: LinkState::Mirroring, ..LinkRecord::new("views") };
     let away = LinkEvent::Cancel { groups_away: vec!["ranker".into()] };
-    assert!(link_transition(&link, &away, 0).unwrap_err().contains("ranker"));
+    assert!(link_transition(&link, &away, 0).unwrap_err().to_string().contains("ranker"));
     let cancel = LinkEvent::Cancel { groups_away: Vec::new() };
     let over = link_transition(&link, &cancel, 0).unwrap();
     assert_eq!(over.state, LinkState::Cancelled);
