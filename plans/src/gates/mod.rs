@@ -6,12 +6,14 @@
 
 mod evaluate;
 mod observe;
+mod permissions;
 
 pub use evaluate::{GateContext, evaluate};
 pub use observe::{
     DiffObserved, LagObserved, MembersObserved, Observations, Observed, Permission, TransactionObserved,
     WayBackObserved,
 };
+pub use permissions::{Resource, Right, Stage, rights};
 
 use serde::{Deserialize, Serialize};
 

@@ -7,6 +7,7 @@
 mod defaults;
 mod error;
 mod estate;
+mod estimate;
 mod hash;
 mod plan;
 mod quantity;
@@ -19,6 +20,7 @@ mod tree;
 pub use defaults::{Setting, SettingSource};
 pub use error::{PlanError, Problem};
 pub use estate::{PlanFile, check_estate};
+pub use estimate::{BrokerLoad, Estimate};
 pub use hash::PlanHash;
 pub use plan::{
     DiffOptions, EvidenceOptions, FenceMode, Gates, GroupPlan, LinkOptions, Plan, RecordContents, Uncommitted,
