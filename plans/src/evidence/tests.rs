@@ -296,3 +296,9 @@ fn a_recorded_move_leaves_its_final_offsets_in_evidence() {
     assert_eq!((*to, translations[0].source_offset), (GroupState::Recorded, 70));
     assert!(Body::of_change(&after, &after).is_empty());
 }
+
+#[test]
+fn the_bundle_format_does_not_change_unseen() {
+    // Auditors keep bundles for years: what was written once must verify for ever.
+    insta::assert_snapshot!(bundle(&lines()));
+}

@@ -240,3 +240,10 @@ fn a_problem_that_only_a_cluster_can_show_has_a_place_too() {
     );
     assert_eq!(file.problem_at("groups[ranker]", "m", "f").line, 6);
 }
+
+#[test]
+fn the_canonical_form_does_not_change_unseen() {
+    // Journals and evidence name plans by this hash: a change here needs a new derivation context.
+    let plan = read(EXAMPLES[3].1).plan;
+    insta::assert_snapshot!(format!("{}\n{}", plan.canonical(), plan.hash()));
+}

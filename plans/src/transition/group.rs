@@ -191,7 +191,8 @@ impl Step<'_> {
             S::Fencing | S::Draining | S::FinalOffsets => Ok(enter(self.to(S::Undoing, reason))),
             S::Undoing | S::Recorded | S::Committed | S::Verifying | S::Completing | S::Cancelling => {
                 // `because` stays: it says why the state was entered, and Undoing's becomes the outcome.
-                Ok(enter(self.record.clone()))
+                let trouble = Some(reason.to_string());
+                Ok(enter(GroupMove { trouble, ..self.record.clone() }))
             }
             S::OnSource | S::OnTarget | S::Completed | S::Cancelled => Err(self.refused(event)),
         }
@@ -255,7 +256,13 @@ impl Step<'_> {
     }
 
     fn to(&self, state: GroupState, because: &str) -> GroupMove {
-        GroupMove { state, since_ms: self.at_ms, because: because.to_string(), ..self.record.clone() }
+        GroupMove {
+            state,
+            since_ms: self.at_ms,
+            because: because.to_string(),
+            trouble: None,
+            ..self.record.clone()
+        }
     }
 
     /// The end of a move that changed nothing, or whose changes are undone.

@@ -233,6 +233,9 @@ pub struct GroupMove {
     pub since_ms: i64,
     /// Why the state was entered, for people.
     pub because: String,
+    /// The last failure in this state, where it is tried again; `None` when nothing has failed.
+    #[serde(default)]
+    pub trouble: Option<String>,
     /// Who asked for the verb under way.
     pub actor: String,
     /// The plan that the verb was begun under.
@@ -258,6 +261,7 @@ impl GroupMove {
             attempt: 0,
             since_ms: at_ms,
             because: "linked".into(),
+            trouble: None,
             actor: String::new(),
             plan_hash: None,
             fence: None,
@@ -265,6 +269,12 @@ impl GroupMove {
             finals: Vec::new(),
             last: None,
         }
+    }
+
+    /// The static instance id of the group's fence member. It follows from the family alone, so that a fence whose
+    /// membership was not journaled yet can be found, taken over and released after a crash.
+    pub fn fence_instance_id(&self) -> String {
+        format!("towpath-fence-{}", self.family)
     }
 
     /// The route that the state stands for. While a move changes it, the one that holds until the change.

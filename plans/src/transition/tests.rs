@@ -192,6 +192,23 @@ fn after_the_record_step_nothing_leads_back() {
 }
 
 #[test]
+fn a_step_that_is_tried_again_keeps_saying_why_it_is_there_and_what_failed() {
+    let failed = Event::StepFailed { reason: "ROUTE_CONFLICT".into() };
+    let recorded = GroupMove {
+        because: "final offsets are known".into(),
+        ..record(GroupState::Recorded, Some(Verb::Cutover))
+    };
+    let again = transition(&recorded, &failed, 7).unwrap();
+    assert_eq!(again.effects, [Effect::Switch]);
+    assert_eq!(
+        (again.record.trouble.as_deref(), again.record.because.as_str()),
+        (Some("ROUTE_CONFLICT"), "final offsets are known")
+    );
+    assert_eq!(again.record.since_ms, recorded.since_ms);
+    assert_eq!(transition(&again.record, &Event::Switched, 8).unwrap().record.trouble, None);
+}
+
+#[test]
 fn each_attempt_has_its_own_number() {
     let begin = events().remove(0);
     let at_rest = record(GroupState::OnSource, None);
