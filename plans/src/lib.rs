@@ -17,6 +17,8 @@
 //! 2. after a start, ask [`transition::resume`] first, whatever the state says;
 //! 3. feed an [`transition::Event`] to [`transition::transition`]; it answers the next `GroupMove` and the
 //!    [`transition::Effect`]s to carry out; **write the `GroupMove` to the journal before the first effect**;
+//!    (for `ReadFinalOffsets`: [`transition::final_positions`]; for `EvaluateGates`: [`gates::evaluate`]); add
+//!    what [`evidence::Body::of_change`] says to the evidence;
 //! 4. carry out the effects in order (each is safe to repeat), report the outcome as the next event.
 #![forbid(unsafe_code)]
 

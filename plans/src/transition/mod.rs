@@ -6,6 +6,7 @@
 
 mod effect;
 mod event;
+mod finals;
 mod group;
 mod link;
 mod record;
@@ -13,6 +14,7 @@ mod resume;
 
 pub use effect::{Effect, FenceDuty, effects_of, fence_duty};
 pub use event::Event;
+pub use finals::{PartitionBounds, Untranslated, final_positions};
 pub use group::{Next, Refused, transition};
 pub use link::{Halt, LinkEvent, LinkRecord, LinkRefused, LinkState, link_transition};
 pub use record::{
