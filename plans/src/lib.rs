@@ -16,10 +16,10 @@
 //! 1. load the group's [`transition::GroupMove`] from the journal (or [`transition::GroupMove::new`]);
 //! 2. after a start, ask [`transition::resume`] first, whatever the state says;
 //! 3. feed an [`transition::Event`] to [`transition::transition`]; it answers the next `GroupMove` and the
-//!    [`transition::Effect`]s to carry out; **write the `GroupMove` to the journal before the first effect**;
-//!    (for `ReadFinalOffsets`: [`transition::final_positions`]; for `EvaluateGates`: [`gates::evaluate`]); add
-//!    what [`evidence::Body::of_change`] says to the evidence;
-//! 4. carry out the effects in order (each is safe to repeat), report the outcome as the next event.
+//!    [`transition::Effect`]s to carry out; **write the `GroupMove` to the journal before the first effect**, and
+//!    what [`evidence::Body::of_change`] says about the change to the evidence;
+//! 4. carry out the effects in order (each is safe to repeat; [`gates::evaluate`] and
+//!    [`transition::final_positions`] do the deciding in two of them), report the outcome as the next event.
 #![forbid(unsafe_code)]
 
 pub mod diff;
