@@ -7,12 +7,20 @@
 
 #![forbid(unsafe_code)]
 
+mod checkpoint;
+mod entry;
 mod error;
+pub mod fault;
 mod log;
 mod open;
 mod probe;
+mod read;
+#[cfg(test)]
+mod simulation;
+mod tail;
 
 pub use error::{ErrorKind, LogError, StoreError};
 pub use log::{Appended, LogOptions, SharedLog};
 pub use open::open_store;
 pub use probe::probe;
+pub use tail::{Polling, Tail};
