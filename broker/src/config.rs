@@ -112,8 +112,6 @@ pub struct Limits {
     pub frame_timeout_ms: u64,
     /// A response of which the client takes nothing for this long closes its connection (ms).
     pub write_timeout_ms: u64,
-    /// Partitions that one CreateTopics or CreatePartitions call may leave a topic with.
-    pub partitions_per_topic_max: i32,
     /// On stop, how long requests in flight may take to finish (ms).
     pub drain_timeout_ms: u64,
 }
@@ -134,7 +132,6 @@ impl Default for Limits {
             idle_timeout_ms: IDLE_TIMEOUT_MS,
             frame_timeout_ms: 30_000,
             write_timeout_ms: 60_000,
-            partitions_per_topic_max: 10_000,
             drain_timeout_ms: 10_000,
         }
     }

@@ -2,40 +2,110 @@
 //!
 //! Owns sockets, frames in flight and their bounds. Never interprets a request: that is `api`.
 
+mod budget;
+mod connection;
+mod frame_reader;
+mod listener;
+mod response;
 mod shared;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
-pub use shared::{ClientContext, Shared};
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use towpath_env::Env;
 
+pub use self::budget::{ByteBudget, Charge};
+pub use self::connection::{Answer, CloseReason, Handler, Request, Started};
+use self::listener::Listener;
+pub use self::response::{EncodeError, Response, head};
+pub use self::shared::{ClientContext, Shared};
+use crate::api::fetch::session::FetchSessions;
+use crate::api::init_producer_id::ProducerIds;
 use crate::config::BrokerConfig;
+use crate::group::Groups;
+use crate::http;
+use crate::metadata::entry::BrokerRegistered;
+use crate::metadata::{Entry, Metadata, OpenError, ProposeError};
+use crate::metrics::ServerMetrics;
+use crate::partition::Partitions;
 
 /// A running broker. Tests, the demo and the CLI embed it.
 pub struct Broker {
+    shared: Arc<Shared>,
     address: SocketAddr,
     http_address: Option<SocketAddr>,
+    connections: TaskTracker,
+    listener: JoinHandle<()>,
+    pages: Option<JoinHandle<()>>,
 }
 
 /// Why a broker did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address could not be bound.
-    #[error(
-        "cannot listen on {address}: {source}; fix: free the port or choose another with --listen or --http"
-    )]
+    #[error("cannot listen on {address}: {source}; fix: free the port or choose another with --listen or --http")]
     Listen {
         /// The address asked for.
         address: SocketAddr,
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// The data directory could not be made.
+    #[error("cannot use the data directory {path}: {source}; fix: make it writable or choose another with --data")]
+    Data {
+        /// The directory.
+        path: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The configuration asks for what there is not.
+    #[error("{0}")]
+    Config(String),
+    /// The object store can't be used.
+    #[error(transparent)]
+    Store(#[from] towpath_shared_log::StoreError),
+    /// The metadata could not be replayed.
+    #[error(transparent)]
+    Metadata(#[from] OpenError),
+    /// The broker could not be registered.
+    #[error("the broker could not register itself: {0}")]
+    Register(#[from] ProposeError),
+    /// A metric is registered twice.
+    #[error("bug: {0}")]
+    Metrics(#[from] prometheus::Error),
 }
 
 impl Broker {
     /// Opens the store, replays what it holds, and serves.
-    pub async fn start(config: BrokerConfig, _env: Env) -> Result<Broker, StartError> {
-        Ok(Broker { address: config.listen, http_address: config.http })
+    pub async fn start(config: BrokerConfig, env: Env) -> Result<Broker, StartError> {
+        // Bound first, so that a taken port is told before anything is written.
+        let (socket, address) = bind(config.listen).await?;
+        let pages_socket = match config.http {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let registry = Registry::new();
+        let advertised = advertised(&config, address);
+        let shared = Arc::new(open(config, env, advertised, &registry).await?);
+        let connections = TaskTracker::new();
+        let listener = Listener::new(Arc::clone(&shared), connections.clone());
+        let (pages, http_address) = match pages_socket {
+            Some((socket, address)) => {
+                let pages = http::Pages { shared: Arc::clone(&shared), registry };
+                (Some(tokio::spawn(http::serve(socket, pages))), Some(address))
+            }
+            None => (None, None),
+        };
+        let listener = tokio::spawn(listener.run(socket));
+        tracing::info!(%address, node = shared.config.node_id, store = shared.store_url, "broker ready");
+        Ok(Broker { shared, address, http_address, connections, listener, pages })
     }
 
     /// Where the Kafka protocol is served.
@@ -49,5 +119,95 @@ impl Broker {
     }
 
     /// Stops taking requests, finishes those in flight, makes everything durable, and closes.
-    pub async fn stop(self) {}
+    pub async fn stop(self) {
+        let Broker { shared, connections, listener, pages, .. } = self;
+        shared.stopping.cancel();
+        ended(listener).await;
+        connections.close();
+        // Parked joins are answered now, or they would hold up the drain.
+        shared.groups.close().await;
+        let limit = Duration::from_millis(shared.config.limits.drain_timeout_ms);
+        if timeout(limit, connections.wait()).await.is_err() {
+            tracing::info!(left = connections.len(), "connections were cut after the drain timeout");
+        }
+        shared.partitions.close().await;
+        shared.stopped.cancel();
+        if let Some(pages) = pages {
+            ended(pages).await;
+        }
+        tracing::info!("broker stopped");
+    }
+}
+
+async fn ended(task: JoinHandle<()>) {
+    if let Err(error) = task.await {
+        tracing::error!(%error, "a task of the broker panicked");
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { address, source };
+    let socket = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = socket.local_addr().map_err(failed)?;
+    Ok((socket, bound))
+}
+
+/// What clients are told. A wildcard address is of no use to them: this host's name is the best guess, and
+/// `advertised` the cure.
+fn advertised(config: &BrokerConfig, address: SocketAddr) -> (String, u16) {
+    match &config.advertised {
+        Some(advertised) => advertised.clone(),
+        None if address.ip().is_unspecified() => ("localhost".to_owned(), address.port()),
+        None => (address.ip().to_string(), address.port()),
+    }
+}
+
+async fn open(
+    config: BrokerConfig,
+    env: Env,
+    advertised: (String, u16),
+    registry: &Registry,
+) -> Result<Shared, StartError> {
+    std::fs::create_dir_all(&config.data)
+        .map_err(|source| StartError::Data { path: config.data.display().to_string(), source })?;
+    let store_url = store_url(&config)?;
+    let store = towpath_shared_log::open_store(&store_url).await?;
+    towpath_shared_log::probe(&store, &env).await?;
+    let metadata = Metadata::open(store, env.clone(), config.node_id).await?;
+    let (host, port) = advertised.clone();
+    let registered = BrokerRegistered { node_id: config.node_id, host, port, rack: config.rack.clone() };
+    metadata.propose(Entry::BrokerRegistered(registered)).await?;
+    let metrics = ServerMetrics::new(registry, &config.limits)?;
+    let limits = &config.limits;
+    Ok(Shared {
+        advertised,
+        store_url,
+        metadata,
+        partitions: Partitions {},
+        groups: Groups {},
+        producer_ids: ProducerIds::default(),
+        fetch_sessions: FetchSessions::new(
+            limits.fetch_sessions_max,
+            limits.fetch_session_partitions_max,
+            metrics.clone(),
+        ),
+        fetch_budget: ByteBudget::new(limits.inflight_fetch_bytes_max, metrics.fetch_bytes_inflight.clone()),
+        metrics,
+        stopping: CancellationToken::new(),
+        stopped: CancellationToken::new(),
+        config,
+        env,
+    })
+}
+
+fn store_url(config: &BrokerConfig) -> Result<String, StartError> {
+    if let Some(url) = &config.store {
+        return Ok(url.clone());
+    }
+    let path = std::path::absolute(config.data.join("store"))
+        .map_err(|source| StartError::Data { path: config.data.display().to_string(), source })?;
+    match url::Url::from_directory_path(&path) {
+        Ok(url) => Ok(url.to_string()),
+        Err(()) => Err(StartError::Config(format!("{} can't be written as a URL; fix: --store", path.display()))),
+    }
 }

@@ -6,7 +6,14 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use towpath_env::Env;
 
+use super::ByteBudget;
+use crate::api::fetch::session::FetchSessions;
+use crate::api::init_producer_id::ProducerIds;
 use crate::config::BrokerConfig;
+use crate::group::Groups;
+use crate::metadata::Metadata;
+use crate::metrics::ServerMetrics;
+use crate::partition::Partitions;
 
 /// The broker as request handlers see it. Made once by [`crate::server::Broker::start`].
 pub struct Shared {
@@ -16,10 +23,26 @@ pub struct Shared {
     pub env: Env,
     /// Host and port that clients are told to connect to.
     pub advertised: (String, u16),
-    /// Consumer groups.
-    pub groups: crate::group::Groups,
+    /// URL of the object store.
+    pub store_url: String,
+    /// Topics, configs, segments.
+    pub metadata: Metadata,
+    /// Appends and reads.
+    pub partitions: Partitions,
+    /// Members and committed offsets.
+    pub groups: Groups,
+    /// Producer ids to hand out.
+    pub producer_ids: ProducerIds,
+    /// What incremental fetchers want.
+    pub fetch_sessions: FetchSessions,
+    /// Fetch response bytes that may be in flight.
+    pub fetch_budget: Arc<ByteBudget>,
+    /// Where to count.
+    pub metrics: ServerMetrics,
     /// Fires when the broker begins to stop; long waits end then.
     pub stopping: CancellationToken,
+    /// Fires when it has stopped.
+    pub stopped: CancellationToken,
 }
 
 /// Who sends a request. One per connection and client id.
