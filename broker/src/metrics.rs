@@ -62,9 +62,14 @@ impl ServerMetrics {
                 "reason",
             )?,
             requests: make.counters("requests_total", "Requests taken, by API", "api")?,
-            request_seconds: make.seconds("request_seconds", "Time to answer a request, waits included", "api")?,
+            request_seconds: make.seconds(
+                "request_seconds",
+                "Time to answer a request, waits included",
+                "api",
+            )?,
             request_bytes_inflight: make.gauge("request_bytes_inflight", "Request bytes not yet answered")?,
-            fetch_bytes_inflight: make.gauge("fetch_bytes_inflight", "Fetch response bytes not yet written")?,
+            fetch_bytes_inflight: make
+                .gauge("fetch_bytes_inflight", "Fetch response bytes not yet written")?,
             received_bytes: make.counter("received_bytes_total", "Bytes of request frames")?,
             sent_bytes: make.counter("sent_bytes_total", "Bytes of response frames")?,
             produce_errors: make.counters(

@@ -47,6 +47,7 @@ async fn alter(broker: &Shared, asked: &AlterConfigsResource, validate_only: boo
         };
         set.insert(config.name.to_string(), value.to_string());
     }
-    let removed = set_now.into_keys().filter(|key| !set.contains_key(key) && !key.starts_with(OWN_KEYS)).collect();
+    let removed =
+        set_now.into_keys().filter(|key| !set.contains_key(key) && !key.starts_with(OWN_KEYS)).collect();
     apply(broker, ConfigsAltered { resource, set, removed }, validate_only).await
 }

@@ -14,7 +14,10 @@ pub async fn handle(
     version: i16,
     request: ApiVersionsRequest,
 ) -> ApiVersionsResponse {
-    if version >= 3 && !(is_client_name(&request.client_software_name) && is_client_name(&request.client_software_version)) {
+    if version >= 3
+        && !(is_client_name(&request.client_software_name)
+            && is_client_name(&request.client_software_version))
+    {
         return table(ResponseError::InvalidRequest.code());
     }
     tracing::debug!(

@@ -60,7 +60,11 @@ pub async fn create_on_demand(broker: &Shared, name: &str) -> Result<Arc<TopicIm
     }
 }
 
-async fn create(broker: &Shared, asked: &CreatableTopic, validate_only: bool) -> Result<Arc<TopicImage>, Refused> {
+async fn create(
+    broker: &Shared,
+    asked: &CreatableTopic,
+    validate_only: bool,
+) -> Result<Arc<TopicImage>, Refused> {
     let partitions = partition_count(broker, asked)?;
     let mut configs = BTreeMap::new();
     for config in &asked.configs {

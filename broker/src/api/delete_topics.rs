@@ -22,11 +22,16 @@ pub async fn handle(
 ) -> DeleteTopicsResponse {
     let asked: Vec<DeleteTopicState> = match version {
         6.. => request.topics,
-        _ => request.topic_names.into_iter().map(|name| DeleteTopicState::default().with_name(Some(name))).collect(),
+        _ => request
+            .topic_names
+            .into_iter()
+            .map(|name| DeleteTopicState::default().with_name(Some(name)))
+            .collect(),
     };
     let mut responses = Vec::with_capacity(asked.len());
     for topic in asked {
-        let result = DeletableTopicResult::default().with_name(topic.name.clone()).with_topic_id(topic.topic_id);
+        let result =
+            DeletableTopicResult::default().with_name(topic.name.clone()).with_topic_id(topic.topic_id);
         responses.push(match delete(broker, &topic).await {
             Ok(deleted) => result.with_name(Some(topic_name(&deleted.name))).with_topic_id(deleted.id),
             Err(refused) => result.with_error_code(refused.code()).with_error_message(refused.text()),
@@ -39,11 +44,15 @@ async fn delete(broker: &Shared, asked: &DeleteTopicState) -> Result<Arc<TopicIm
     let image = broker.metadata.image();
     let topic = match &asked.name {
         Some(name) if !asked.topic_id.is_nil() => {
-            let message = format!("topic '{}' is named by name and by id; fix: use one of them", name.as_str());
+            let message =
+                format!("topic '{}' is named by name and by id; fix: use one of them", name.as_str());
             return Err(Refused::new(ResponseError::InvalidRequest, message));
         }
         Some(name) => image.topic(name).ok_or_else(|| {
-            Refused::new(ResponseError::UnknownTopicOrPartition, format!("no topic is named '{}'", name.as_str()))
+            Refused::new(
+                ResponseError::UnknownTopicOrPartition,
+                format!("no topic is named '{}'", name.as_str()),
+            )
         })?,
         None => image.topic_by_id(asked.topic_id).ok_or_else(|| {
             Refused::new(ResponseError::UnknownTopicId, format!("no topic has the id {}", asked.topic_id))

@@ -21,7 +21,9 @@ pub async fn handle(
     if version >= 1 && request.endpoint_type != ENDPOINT_BROKERS {
         return DescribeClusterResponse::default()
             .with_error_code(ResponseError::UnsupportedEndpointType.code())
-            .with_error_message(Some(StrBytes::from_static_str("this endpoint serves brokers (type 1) only")));
+            .with_error_message(Some(StrBytes::from_static_str(
+                "this endpoint serves brokers (type 1) only",
+            )));
     }
     let (host, port) = &broker.advertised;
     let this = DescribeClusterBroker::default()
@@ -35,5 +37,9 @@ pub async fn handle(
         .with_cluster_id(StrBytes::from_string(broker.metadata.image().cluster_id.clone()))
         .with_controller_id(node_id(broker))
         .with_brokers(Vec::from([this]))
-        .with_cluster_authorized_operations(if operations { CLUSTER_OPERATIONS } else { OPERATIONS_NOT_ASKED })
+        .with_cluster_authorized_operations(if operations {
+            CLUSTER_OPERATIONS
+        } else {
+            OPERATIONS_NOT_ASKED
+        })
 }

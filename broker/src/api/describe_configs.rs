@@ -70,8 +70,12 @@ pub async fn handle(
         match describe(broker, asked) {
             Ok(configs) => {
                 let keys = asked.configuration_keys.as_deref();
-                let asked_for = |config: &Described| keys.is_none_or(|keys| keys.iter().any(|key| **key == *config.def.name));
-                result.with_configs(configs.into_iter().filter(asked_for).map(|config| shape.show(config)).collect())
+                let asked_for = |config: &Described| {
+                    keys.is_none_or(|keys| keys.iter().any(|key| **key == *config.def.name))
+                };
+                result.with_configs(
+                    configs.into_iter().filter(asked_for).map(|config| shape.show(config)).collect(),
+                )
             }
             Err(refused) => result.with_error_code(refused.code()).with_error_message(refused.text()),
         }
@@ -92,7 +96,9 @@ fn describe(broker: &Shared, asked: &DescribeConfigsResource) -> Result<Vec<Desc
         resource::GROUP => Ok(describe_group(broker, name)),
         other => Err(Refused::new(
             ResponseError::InvalidRequest,
-            format!("resource type {other} has no configs here; fix: ask for topics (2), brokers (4) or groups (32)"),
+            format!(
+                "resource type {other} has no configs here; fix: ask for topics (2), brokers (4) or groups (32)"
+            ),
         )),
     }
 }
@@ -103,7 +109,10 @@ fn describe_topic_named(broker: &Shared, name: &str) -> Result<Vec<Described>, R
     }
     let image = broker.metadata.image();
     let Some(topic) = image.topic(name) else {
-        return Err(Refused::new(ResponseError::UnknownTopicOrPartition, format!("no topic is named '{name}'")));
+        return Err(Refused::new(
+            ResponseError::UnknownTopicOrPartition,
+            format!("no topic is named '{name}'"),
+        ));
     };
     Ok(describe_topic(topic))
 }

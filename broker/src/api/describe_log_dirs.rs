@@ -43,10 +43,15 @@ pub async fn handle(
 }
 
 fn describe(broker: &Shared, topic: &TopicImage, asked: Option<&[i32]>) -> DescribeLogDirsTopic {
-    let indexes = (0..topic.partitions.len() as i32).filter(|index| asked.is_none_or(|asked| asked.contains(index)));
+    let indexes =
+        (0..topic.partitions.len() as i32).filter(|index| asked.is_none_or(|asked| asked.contains(index)));
     let partitions = indexes.filter_map(|index| {
         let size_bytes = broker.partitions.get(topic.id, index)?.size_bytes();
-        Some(DescribeLogDirsPartition::default().with_partition_index(index).with_partition_size(size_bytes as i64))
+        Some(
+            DescribeLogDirsPartition::default()
+                .with_partition_index(index)
+                .with_partition_size(size_bytes as i64),
+        )
     });
     DescribeLogDirsTopic::default().with_name(topic_name(&topic.name)).with_partitions(partitions.collect())
 }

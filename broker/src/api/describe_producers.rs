@@ -1,7 +1,9 @@
 //! DescribeProducers: who writes to a partition, and whose transaction is open (KIP-664).
 
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
-use kafka_protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
+use kafka_protocol::messages::describe_producers_response::{
+    PartitionResponse, ProducerState, TopicResponse,
+};
 use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
 
 use super::topics::partition_by_name;

@@ -117,7 +117,9 @@ async fn dispatch(call: &Call, body: Bytes) -> Result<Answer, DecodeError> {
     Ok(match api {
         ApiKey::AlterConfigs => reply(call, &alter_configs::handle(broker, ctx, v, read(b, v)?).await),
         ApiKey::ApiVersions => reply(call, &api_versions::handle(broker, ctx, v, read(b, v)?).await),
-        ApiKey::CreatePartitions => reply(call, &create_partitions::handle(broker, ctx, v, read(b, v)?).await),
+        ApiKey::CreatePartitions => {
+            reply(call, &create_partitions::handle(broker, ctx, v, read(b, v)?).await)
+        }
         ApiKey::CreateTopics => reply(call, &create_topics::handle(broker, ctx, v, read(b, v)?).await),
         ApiKey::DeleteGroups => reply(call, &delete_groups::handle(broker, ctx, v, read(b, v)?).await),
         ApiKey::DeleteRecords => reply(call, &delete_records::handle(broker, ctx, v, read(b, v)?).await),
@@ -126,7 +128,9 @@ async fn dispatch(call: &Call, body: Bytes) -> Result<Answer, DecodeError> {
         ApiKey::DescribeConfigs => reply(call, &describe_configs::handle(broker, ctx, v, read(b, v)?).await),
         ApiKey::DescribeGroups => reply(call, &describe_groups::handle(broker, ctx, v, read(b, v)?).await),
         ApiKey::DescribeLogDirs => reply(call, &describe_log_dirs::handle(broker, ctx, v, read(b, v)?).await),
-        ApiKey::DescribeProducers => reply(call, &describe_producers::handle(broker, ctx, v, read(b, v)?).await),
+        ApiKey::DescribeProducers => {
+            reply(call, &describe_producers::handle(broker, ctx, v, read(b, v)?).await)
+        }
         ApiKey::DescribeTopicPartitions => {
             reply(call, &describe_topic_partitions::handle(broker, ctx, v, read(b, v)?).await)
         }
@@ -143,7 +147,9 @@ async fn dispatch(call: &Call, body: Bytes) -> Result<Answer, DecodeError> {
         ApiKey::LeaveGroup => reply(call, &leave_group::handle(broker, ctx, v, read(b, v)?).await),
         ApiKey::ListGroups => reply(call, &list_groups::handle(broker, ctx, v, read(b, v)?).await),
         ApiKey::ListOffsets => reply(call, &list_offsets::handle(broker, ctx, v, read(b, v)?).await),
-        ApiKey::ListTransactions => reply(call, &list_transactions::handle(broker, ctx, v, read(b, v)?).await),
+        ApiKey::ListTransactions => {
+            reply(call, &list_transactions::handle(broker, ctx, v, read(b, v)?).await)
+        }
         ApiKey::Metadata => reply(call, &metadata::handle(broker, ctx, v, read(b, v)?).await),
         ApiKey::OffsetCommit => reply(call, &offset_commit::handle(broker, ctx, v, read(b, v)?).await),
         ApiKey::OffsetDelete => reply(call, &offset_delete::handle(broker, ctx, v, read(b, v)?).await),
@@ -151,7 +157,9 @@ async fn dispatch(call: &Call, body: Bytes) -> Result<Answer, DecodeError> {
         ApiKey::OffsetForLeaderEpoch => {
             reply(call, &offset_for_leader_epoch::handle(broker, ctx, v, read(b, v)?).await)
         }
-        ApiKey::SaslAuthenticate => reply(call, &sasl_authenticate::handle(broker, ctx, v, read(b, v)?).await),
+        ApiKey::SaslAuthenticate => {
+            reply(call, &sasl_authenticate::handle(broker, ctx, v, read(b, v)?).await)
+        }
         ApiKey::SaslHandshake => reply(call, &sasl_handshake::handle(broker, ctx, v, read(b, v)?).await),
         ApiKey::SyncGroup => reply(call, &sync_group::handle(broker, ctx, v, read(b, v)?).await),
         _ => refuse_version(head),

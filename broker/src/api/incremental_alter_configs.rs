@@ -139,7 +139,10 @@ fn change(
             return Err(Refused::new(ResponseError::InvalidConfig, message));
         }
         other => {
-            return Err(Refused::new(ResponseError::InvalidRequest, format!("unknown operation {other} on {name}")));
+            return Err(Refused::new(
+                ResponseError::InvalidRequest,
+                format!("unknown operation {other} on {name}"),
+            ));
         }
     };
     altered.set.insert(name, value);

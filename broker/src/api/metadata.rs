@@ -25,7 +25,11 @@ pub async fn handle(
         version,
         // Before version 4 a client could not say: asking was creating.
         create: broker.config.auto_create_topics && (version < 4 || request.allow_auto_topic_creation),
-        operations: if request.include_topic_authorized_operations { TOPIC_OPERATIONS } else { OPERATIONS_NOT_ASKED },
+        operations: if request.include_topic_authorized_operations {
+            TOPIC_OPERATIONS
+        } else {
+            OPERATIONS_NOT_ASKED
+        },
     };
     let image = broker.metadata.image();
     let all = match &request.topics {
@@ -43,7 +47,11 @@ pub async fn handle(
         .with_cluster_id(Some(StrBytes::from_string(image.cluster_id.clone())))
         .with_controller_id(node_id(broker))
         .with_topics(topics)
-        .with_cluster_authorized_operations(if operations { CLUSTER_OPERATIONS } else { OPERATIONS_NOT_ASKED })
+        .with_cluster_authorized_operations(if operations {
+            CLUSTER_OPERATIONS
+        } else {
+            OPERATIONS_NOT_ASKED
+        })
 }
 
 fn this_broker(broker: &Shared) -> MetadataResponseBroker {

@@ -60,7 +60,10 @@ async fn append(
     asked: MirrorAppendPartition,
 ) -> Appended {
     let partition = partition_by_name(broker, image, topic, asked.index).map_err(|error| {
-        (error.code(), format!("{topic}-{}: no such partition here; fix: create the mirror topic", asked.index))
+        (
+            error.code(),
+            format!("{topic}-{}: no such partition here; fix: create the mirror topic", asked.index),
+        )
     })?;
     let batches = MirrorBatches {
         from_offset: asked.from_offset,
@@ -114,7 +117,9 @@ async fn settle(index: i32, appended: Appended, limit: Duration) -> MirrorAppend
             };
         }
         Ok(Err(error)) => (ResponseError::KafkaStorageError, error.to_string()),
-        Err(_) => (ResponseError::RequestTimedOut, format!("not durable after {limit:?}; it may become so later")),
+        Err(_) => {
+            (ResponseError::RequestTimedOut, format!("not durable after {limit:?}; it may become so later"))
+        }
     };
     failed((error.0.code(), format!("{}: {}", partition.name(), error.1)))
 }

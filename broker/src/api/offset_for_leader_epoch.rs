@@ -1,7 +1,9 @@
 //! OffsetForLeaderEpoch: where an epoch ended, for clients that look for a truncation (KIP-320).
 
 use kafka_protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderPartition;
-use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
+use kafka_protocol::messages::offset_for_leader_epoch_response::{
+    EpochEndOffset, OffsetForLeaderTopicResult,
+};
 use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 
 use super::topics::{check_leader_epoch, partition_by_name};
@@ -17,7 +19,8 @@ pub async fn handle(
 ) -> OffsetForLeaderEpochResponse {
     let image = broker.metadata.image();
     let topics = request.topics.into_iter().map(|topic| {
-        let partitions = topic.partitions.iter().map(|asked| end(broker, &image, &topic.topic, asked)).collect();
+        let partitions =
+            topic.partitions.iter().map(|asked| end(broker, &image, &topic.topic, asked)).collect();
         OffsetForLeaderTopicResult::default().with_partitions(partitions).with_topic(topic.topic)
     });
     OffsetForLeaderEpochResponse::default().with_topics(topics.collect())

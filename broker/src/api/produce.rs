@@ -119,8 +119,9 @@ fn append(
         let message = format!("topic '{}' belongs to the broker and can't be produced to", topic.name);
         return Err(Failure::new(ResponseError::InvalidTopicException, message));
     }
-    let partition = partition_of(broker, topic, data.index)
-        .map_err(|error| Failure::new(error, format!("no partition {} of topic '{}'", data.index, topic.name)))?;
+    let partition = partition_of(broker, topic, data.index).map_err(|error| {
+        Failure::new(error, format!("no partition {} of topic '{}'", data.index, topic.name))
+    })?;
     let Some(records) = records.filter(|records| !records.is_empty()) else {
         return Err(Failure::new(ResponseError::InvalidRecord, format!("{}: no records", partition.name())));
     };
@@ -145,8 +146,9 @@ fn up_convert(
         let message = format!("{}: Produce v{version} carries message format v2 only", partition.name());
         return Err(Failure::new(ResponseError::InvalidRecord, message));
     }
-    convert::up_convert(records.freeze(), broker.config.limits.decoded_bytes_max)
-        .map_err(|error| Failure::new(ResponseError::CorruptMessage, format!("{}: {error}", partition.name())))
+    convert::up_convert(records.freeze(), broker.config.limits.decoded_bytes_max).map_err(|error| {
+        Failure::new(ResponseError::CorruptMessage, format!("{}: {error}", partition.name()))
+    })
 }
 
 /// Cuts the records fields out of a frame, in the order in which they lie there, without copying.
@@ -164,7 +166,11 @@ impl Cutter {
     }
 }
 
-async fn settle_all(broker: &Shared, topics: Vec<TopicAppends>, limit: Duration) -> Vec<TopicProduceResponse> {
+async fn settle_all(
+    broker: &Shared,
+    topics: Vec<TopicAppends>,
+    limit: Duration,
+) -> Vec<TopicProduceResponse> {
     let waits = topics.into_iter().map(|topic| async move {
         let partitions = topic.partitions.into_iter().map(|(index, appended)| settle(index, appended, limit));
         TopicProduceResponse::default()

@@ -12,8 +12,7 @@ use crate::server::Shared;
 
 /// Bits of the operations that a client may do on a topic, as `authorized_operations` shows them: all that apply
 /// (READ, WRITE, CREATE, DELETE, ALTER, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS), since there are no ACLs.
-pub const TOPIC_OPERATIONS: i32 =
-    1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
+pub const TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
 /// As [`TOPIC_OPERATIONS`], for the cluster (CREATE, ALTER, DESCRIBE, CLUSTER_ACTION, DESCRIBE_CONFIGS,
 /// ALTER_CONFIGS, IDEMPOTENT_WRITE).
 pub const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
@@ -42,7 +41,11 @@ pub fn partition_by_name(
 }
 
 /// The partition `index` of `topic`.
-pub fn partition_of(broker: &Shared, topic: &TopicImage, index: i32) -> Result<Arc<Partition>, ResponseError> {
+pub fn partition_of(
+    broker: &Shared,
+    topic: &TopicImage,
+    index: i32,
+) -> Result<Arc<Partition>, ResponseError> {
     let known = usize::try_from(index).is_ok_and(|index| index < topic.partitions.len());
     if !known {
         return Err(ResponseError::UnknownTopicOrPartition);

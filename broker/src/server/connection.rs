@@ -152,7 +152,16 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, H: Handler> Connection<R, W, H
     /// A connection at its beginning.
     pub fn new(reader: R, writer: W, handler: H, context: ConnectionContext) -> Connection<R, W, H> {
         let reader = FrameReader::new(reader, context.read.clone());
-        Connection { reader, writer, handler, context, in_flight: VecDeque::new(), ordering: None, next: None, ending: None }
+        Connection {
+            reader,
+            writer,
+            handler,
+            context,
+            in_flight: VecDeque::new(),
+            ordering: None,
+            next: None,
+            ending: None,
+        }
     }
 
     /// Serves until either side ends it.

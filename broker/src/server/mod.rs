@@ -50,7 +50,9 @@ pub struct Broker {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address could not be bound.
-    #[error("cannot listen on {address}: {source}; fix: free the port or choose another with --listen or --http")]
+    #[error(
+        "cannot listen on {address}: {source}; fix: free the port or choose another with --listen or --http"
+    )]
     Listen {
         /// The address asked for.
         address: SocketAddr,
@@ -58,7 +60,9 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The data directory could not be made.
-    #[error("cannot use the data directory {path}: {source}; fix: make it writable or choose another with --data")]
+    #[error(
+        "cannot use the data directory {path}: {source}; fix: make it writable or choose another with --data"
+    )]
     Data {
         /// The directory.
         path: String,
@@ -208,6 +212,8 @@ fn store_url(config: &BrokerConfig) -> Result<String, StartError> {
         .map_err(|source| StartError::Data { path: config.data.display().to_string(), source })?;
     match url::Url::from_directory_path(&path) {
         Ok(url) => Ok(url.to_string()),
-        Err(()) => Err(StartError::Config(format!("{} can't be written as a URL; fix: --store", path.display()))),
+        Err(()) => {
+            Err(StartError::Config(format!("{} can't be written as a URL; fix: --store", path.display())))
+        }
     }
 }

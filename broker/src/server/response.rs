@@ -147,7 +147,10 @@ mod tests {
     use super::*;
 
     fn response(correlation_id: i32, parts: &[&'static str]) -> Response {
-        Response::frame(head(correlation_id, 0, 0), parts.iter().map(|part| Bytes::from_static(part.as_bytes())).collect())
+        Response::frame(
+            head(correlation_id, 0, 0),
+            parts.iter().map(|part| Bytes::from_static(part.as_bytes())).collect(),
+        )
     }
 
     #[tokio::test]

@@ -57,8 +57,10 @@ pub fn run(arguments: Arguments) -> Result<()> {
 fn configuration(arguments: Arguments) -> Result<BrokerConfig> {
     let mut config = match &arguments.config {
         Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            serde_saphyr::from_str(&text).with_context(|| format!("{} is not a broker configuration", path.display()))?
+            let text =
+                std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            serde_saphyr::from_str(&text)
+                .with_context(|| format!("{} is not a broker configuration", path.display()))?
         }
         None => BrokerConfig::default(),
     };
@@ -89,7 +91,9 @@ fn configuration(arguments: Arguments) -> Result<BrokerConfig> {
 
 fn host_and_port(option: &str, text: &str) -> Result<(String, u16)> {
     let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
-    let Some((host, port)) = parts else { bail!("{option} {text}: not HOST:PORT; fix: for example 127.0.0.1:9092") };
+    let Some((host, port)) = parts else {
+        bail!("{option} {text}: not HOST:PORT; fix: for example 127.0.0.1:9092")
+    };
     Ok((host.trim_matches(['[', ']']).to_owned(), port))
 }
 
@@ -121,9 +125,11 @@ mod tests {
     fn the_command_line_overrides_the_file() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("broker.yaml");
-        std::fs::write(&file, "node_id: 7\nlisten: 127.0.0.1:1000\nlimits: { connections_max: 5 }\n").unwrap();
+        std::fs::write(&file, "node_id: 7\nlisten: 127.0.0.1:1000\nlimits: { connections_max: 5 }\n")
+            .unwrap();
         let config =
-            parsed(&["--config", file.to_str().unwrap(), "--listen", "127.0.0.1:2000", "--wal", "object"]).unwrap();
+            parsed(&["--config", file.to_str().unwrap(), "--listen", "127.0.0.1:2000", "--wal", "object"])
+                .unwrap();
         assert_eq!((config.node_id, config.limits.connections_max), (7, 5));
         assert_eq!(config.listen, "127.0.0.1:2000".parse().unwrap());
         assert_eq!(config.wal, WalKind::Object);

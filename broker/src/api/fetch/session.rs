@@ -75,7 +75,9 @@ impl Begun {
     /// What to read.
     pub fn wanted(&self) -> Vec<Wanted> {
         match self {
-            Begun::Full(wanted) | Begun::Opening(wanted) | Begun::Incremental { wanted, .. } => wanted.clone(),
+            Begun::Full(wanted) | Begun::Opening(wanted) | Begun::Incremental { wanted, .. } => {
+                wanted.clone()
+            }
         }
     }
 }

@@ -28,7 +28,10 @@ fn request(session_id: i32, epoch: i32, partitions: &[(i32, i64)]) -> FetchReque
         .iter()
         .map(|(index, offset)| FetchPartition::default().with_partition(*index).with_fetch_offset(*offset));
     let topic = FetchTopic::default().with_topic(topic()).with_partitions(partitions.collect());
-    FetchRequest::default().with_session_id(session_id).with_session_epoch(epoch).with_topics(Vec::from([topic]))
+    FetchRequest::default()
+        .with_session_id(session_id)
+        .with_session_epoch(epoch)
+        .with_topics(Vec::from([topic]))
 }
 
 fn found(index: i32, high_watermark: i64, data: bool) -> Found {
