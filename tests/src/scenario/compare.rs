@@ -141,3 +141,71 @@ fn same(left: &WholeTopic, right: &WholeTopic) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Blob;
+
+    /// Three acknowledged messages in one partition, the second aborted, a fourth given up by the client.
+    fn load() -> LoadState {
+        let message = |n: u64| Message {
+            n,
+            topic: "t".to_owned(),
+            partition: None,
+            timestamp_ms: Some(7),
+            key: None,
+            value: Some(Blob(vec![n as u8])),
+            headers: vec![(MARK.to_owned(), Some(Blob(format!("load/{n}").into_bytes())))],
+        };
+        let acked = |n: u64| (message(n), Fate::Acked { partition: 0, offset: n as i64 });
+        let sent = vec![acked(0), acked(1), acked(2), (message(3), Fate::Failed("gave up".to_owned()))];
+        LoadState { sent, aborted: [1].into(), acked: 3, failed: 1 }
+    }
+
+    fn record(state: &LoadState, n: usize) -> Record {
+        let message = &state.sent[n].0;
+        Record {
+            topic: message.topic.clone(),
+            partition: 0,
+            offset: n as i64,
+            timestamp_ms: 7,
+            timestamp_type: 0,
+            key: message.key.clone(),
+            value: message.value.clone(),
+            headers: message.headers.clone(),
+        }
+    }
+
+    fn check(numbers: &[usize], committed_only: bool, change: impl Fn(&mut Record)) -> bool {
+        let state = load();
+        let mut records: Vec<Record> = numbers.iter().map(|&n| record(&state, n)).collect();
+        records.iter_mut().for_each(change);
+        let found: Vec<(u64, &Record)> =
+            records.iter().map(|record| (mark_of(record).unwrap().1, record)).collect();
+        holds(&state, &found, committed_only).is_ok()
+    }
+
+    #[test]
+    fn what_a_load_did_is_accepted_with_or_without_what_was_given_up() {
+        assert!(check(&[0, 1, 2], false, |_| ()) && check(&[0, 1, 2, 3], false, |_| ()));
+        assert!(check(&[0, 2], true, |_| ()));
+    }
+
+    #[test]
+    fn lost_doubled_moved_and_aborted_records_are_found() {
+        assert!(!check(&[0, 1], false, |_| ()), "lost");
+        assert!(!check(&[0, 1, 1, 2], false, |_| ()), "doubled");
+        assert!(!check(&[1, 0, 2], false, |_| ()), "reordered");
+        assert!(!check(&[0, 1, 2], true, |_| ()), "aborted");
+        assert!(!check(&[0, 1, 2], false, |record| record.offset += 1), "moved");
+    }
+
+    #[test]
+    fn a_changed_byte_header_or_timestamp_is_found() {
+        assert!(!check(&[0, 1, 2], false, |record| record.value = Some(Blob(vec![9]))));
+        assert!(!check(&[0, 1, 2], false, |record| record.key = Some(Blob(Vec::new()))));
+        assert!(!check(&[0, 1, 2], false, |record| record.headers.push(("more".to_owned(), None))));
+        assert!(!check(&[0, 1, 2], false, |record| record.timestamp_ms = 8));
+    }
+}
