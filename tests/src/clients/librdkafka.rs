@@ -21,9 +21,6 @@ use crate::record::{Blob, Message, Record};
 /// For calls that librdkafka wants a limit for.
 const CALL_MAX: Duration = Duration::from_secs(60);
 
-/// librdkafka hands out one record at a time; other clients commit behind each poll of about so many.
-const COMMIT_EVERY: usize = 20;
-
 /// Runs one client to its end, talking on standard input and output.
 ///
 /// # Errors
@@ -208,8 +205,6 @@ struct Consuming {
     /// Of `until_end`: partitions whose end was not reached yet.
     unread: Vec<(String, i32)>,
     ends: Vec<(String, i32, i64, i64)>,
-    /// Of `commit: each`: records since the last commit.
-    uncommitted: usize,
     commands: Receiver<Result<Verb>>,
 }
 
@@ -245,7 +240,7 @@ impl Consuming {
                 }
             }
         });
-        Ok(Consuming { settings, consumer, unread: Vec::new(), ends: Vec::new(), uncommitted: 0, commands })
+        Ok(Consuming { settings, consumer, unread: Vec::new(), ends: Vec::new(), commands })
     }
 
     fn run(mut self) -> Result<()> {
@@ -297,15 +292,11 @@ impl Consuming {
 
     fn poll(&mut self) -> Result<()> {
         match self.consumer.poll(Duration::from_millis(100)) {
-            None if self.uncommitted > 0 => self.commit(),
             None => Ok(()),
             Some(Ok(message)) => {
                 say(&Event::Record(record(&message)))?;
                 drop(message);
-                if self.settings.commit == "each" {
-                    self.uncommitted += 1;
-                }
-                if self.uncommitted >= COMMIT_EVERY { self.commit() } else { Ok(()) }
+                if self.settings.commit == "each" { self.commit() } else { Ok(()) }
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 // Without the topic's name: that is why `until_end` reads one topic.
@@ -325,7 +316,6 @@ impl Consuming {
     }
 
     fn commit(&mut self) -> Result<()> {
-        self.uncommitted = 0;
         let positions = self.consumer.position()?;
         match self.consumer.commit(&positions, CommitMode::Sync) {
             Ok(()) => {

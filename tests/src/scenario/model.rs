@@ -1,22 +1,10 @@
 //! The shape of `scenario.yaml`. Unknown keys are refused.
 
-mod commands;
-mod consume;
-mod produce;
-mod topics;
-
 use std::collections::BTreeMap;
 
 use anyhow::Result;
 use serde::Deserialize;
 use serde_json::Value;
-
-pub use commands::{AwaitCommand, Metric, Run, Tool};
-pub use consume::{
-    AwaitConsumer, Consume, ExpectDelivered, ExpectOffsets, ExpectQuiet, Repeats, StopConsumer,
-};
-pub use produce::{AwaitAcked, Finish, Produce, Records, TransactionEnd, Transactions, Values};
-pub use topics::{AwaitEnds, AwaitRecords, DeleteRecords, ExpectTopic, OnTopic, SameTopics, Topic};
 
 /// Names and values.
 pub type Settings = BTreeMap<String, Value>;
@@ -169,8 +157,426 @@ pub enum Step {
     Metric(Metric),
 }
 
+/// A topic to create or to change.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Topic {
+    /// The node.
+    pub on: String,
+    /// The topic.
+    pub name: String,
+    /// How many partitions; when it is changed: `None` leaves them.
+    pub partitions: Option<i32>,
+    /// Topic configs.
+    #[serde(default)]
+    pub configs: BTreeMap<String, String>,
+}
+
+/// A topic on a node.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OnTopic {
+    /// The node.
+    pub on: String,
+    /// The topic.
+    pub topic: String,
+}
+
+/// Records to delete.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteRecords {
+    /// The node.
+    pub on: String,
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// The first offset that stays.
+    pub before: i64,
+}
+
+/// How many records a topic is to hold.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwaitRecords {
+    /// The node.
+    pub on: String,
+    /// The topic.
+    pub topic: String,
+    /// At most this many records over all partitions.
+    pub at_most: usize,
+    /// The limit.
+    #[serde(default = "one_minute")]
+    pub within_s: u64,
+}
+
 fn one_minute() -> u64 {
     60
+}
+
+/// Ends to wait for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwaitEnds {
+    /// The node that is waited for.
+    pub on: String,
+    /// The node it follows.
+    pub reach: String,
+    /// The topics.
+    pub topics: Vec<String>,
+    /// The limit.
+    #[serde(default = "one_minute")]
+    pub within_s: u64,
+}
+
+/// What to produce.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Produce {
+    /// The node.
+    pub on: String,
+    /// The topic.
+    pub topic: String,
+    /// The load's name, for later steps.
+    #[serde(rename = "as")]
+    pub name: String,
+    /// `rdkafka`, `kafka-python`, `java` or `java-VERSION`.
+    #[serde(default = "rdkafka")]
+    pub client: String,
+    /// `none`, `gzip`, `snappy`, `lz4` or `zstd`.
+    #[serde(default = "no_codec")]
+    pub codec: String,
+    /// `all`, `1` or `0`.
+    #[serde(default = "all_acks")]
+    pub acks: String,
+    /// Whether the producer is idempotent.
+    #[serde(default = "yes")]
+    pub idempotent: bool,
+    /// Transactions.
+    pub transactions: Option<Transactions>,
+    /// The records.
+    #[serde(default)]
+    pub records: Records,
+    /// Goes on while later steps run, until `finish`.
+    #[serde(default)]
+    pub background: bool,
+    /// At most this many records a second.
+    pub rate: Option<f64>,
+    /// The client's own settings.
+    #[serde(default)]
+    pub properties: Settings,
+}
+
+fn rdkafka() -> String {
+    "rdkafka".to_owned()
+}
+
+fn no_codec() -> String {
+    "none".to_owned()
+}
+
+fn all_acks() -> String {
+    "all".to_owned()
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// How records are grouped in transactions.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transactions {
+    /// Records of one transaction.
+    pub size: u64,
+    /// How transactions end, in turn.
+    pub ends: Vec<TransactionEnd>,
+}
+
+/// How a transaction ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransactionEnd {
+    /// Committed.
+    Commit,
+    /// Aborted.
+    Abort,
+}
+
+/// Which records are produced.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Records {
+    /// How many; without it a background load goes on until it is finished.
+    pub count: Option<u64>,
+    /// Where values come from.
+    pub values: Values,
+    /// The generator's seed.
+    pub seed: u64,
+    /// This many different keys, instead of the events' own.
+    pub keys: Option<u64>,
+    /// One key in this many is null.
+    pub null_key_every: Option<u64>,
+    /// One value in this many is null.
+    pub tombstone_every: Option<u64>,
+    /// This many more headers on each record, some without a value, one name twice.
+    pub headers: u64,
+    /// All to this partition; otherwise the client decides by key.
+    pub partition: Option<i32>,
+    /// The client's clock instead of the events' own times.
+    pub now: bool,
+    /// One value in this many has 32 KB to 1 MB; the generator makes one in 2,000 so.
+    pub large_every: Option<u64>,
+    /// Values are at most this large.
+    pub bytes_max: Option<usize>,
+}
+
+/// Where values come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Values {
+    /// A shop's events, generated.
+    #[default]
+    Events,
+    /// Real orders, where the file is; generated events otherwise.
+    Orders,
+}
+
+/// A load to wait for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwaitAcked {
+    /// The load.
+    pub load: String,
+    /// Counted from now.
+    pub more: usize,
+    /// The limit.
+    #[serde(default = "one_minute")]
+    pub within_s: u64,
+}
+
+/// The end of a load.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Finish {
+    /// The load.
+    pub load: String,
+    /// Messages that the client may have given up.
+    #[serde(default)]
+    pub failed_max: usize,
+    /// The limit.
+    #[serde(default = "one_minute")]
+    pub within_s: u64,
+}
+
+/// A consumer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Consume {
+    /// The node.
+    pub on: String,
+    /// Topics.
+    pub topics: Vec<String>,
+    /// The consumer's name, for later steps.
+    #[serde(rename = "as")]
+    pub name: String,
+    /// `rdkafka`, `kafka-python`, `java` or `java-VERSION`.
+    #[serde(default = "rdkafka")]
+    pub client: String,
+    /// The group.
+    pub group: Option<String>,
+    /// Static membership.
+    pub instance_id: Option<String>,
+    /// All partitions, without joining.
+    #[serde(default)]
+    pub assign: bool,
+    /// `none`, `auto` or `each`.
+    #[serde(default = "each")]
+    pub commit: String,
+    /// `classic` or `consumer`.
+    #[serde(default = "classic")]
+    pub protocol: String,
+    /// `range`, `roundrobin` or `cooperative-sticky`.
+    #[serde(default = "range")]
+    pub assignor: String,
+    /// `earliest`, `latest` or `none`.
+    #[serde(default = "earliest")]
+    pub from: String,
+    /// `read_committed` or `read_uncommitted`.
+    #[serde(default = "read_committed")]
+    pub isolation: String,
+    /// Polls on after errors.
+    #[serde(default)]
+    pub go_on: bool,
+    /// The client's own settings.
+    #[serde(default)]
+    pub properties: Settings,
+}
+
+fn each() -> String {
+    "each".to_owned()
+}
+
+fn classic() -> String {
+    "classic".to_owned()
+}
+
+fn range() -> String {
+    "range".to_owned()
+}
+
+fn earliest() -> String {
+    "earliest".to_owned()
+}
+
+fn read_committed() -> String {
+    "read_committed".to_owned()
+}
+
+/// What to wait for of a consumer; all that is given must hold.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwaitConsumer {
+    /// The consumer.
+    pub name: String,
+    /// At least this many records since its start.
+    pub received: Option<usize>,
+    /// At least this many more records, counted from now.
+    pub more: Option<usize>,
+    /// It owns this many partitions.
+    pub assigned: Option<usize>,
+    /// It was assigned partitions at most this often.
+    pub assignments_max: Option<usize>,
+    /// It reported an error that contains this.
+    pub error: Option<String>,
+    /// Its process ended.
+    #[serde(default)]
+    pub ended: bool,
+    /// The limit.
+    #[serde(default = "one_minute")]
+    pub within_s: u64,
+}
+
+/// A quiet consumer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectQuiet {
+    /// The consumer.
+    pub consumer: String,
+    /// For how long.
+    pub for_ms: u64,
+}
+
+/// A consumer's end.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StopConsumer {
+    /// The consumer.
+    pub name: String,
+    /// By SIGKILL: the group learns it by its session's end.
+    #[serde(default)]
+    pub kill: bool,
+}
+
+/// What consumers must have got.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectDelivered {
+    /// The consumers, over both sides, of one group.
+    pub consumers: Vec<String>,
+    /// The loads.
+    pub loads: Vec<String>,
+    /// Which records may have been delivered again.
+    #[serde(default)]
+    pub repeats: Repeats,
+    /// The limit for the last record to arrive.
+    #[serde(default = "one_minute")]
+    pub within_s: u64,
+}
+
+/// Which records may be delivered again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Repeats {
+    /// None at all.
+    None,
+    /// Those that were not committed when they were delivered again.
+    #[default]
+    Uncommitted,
+    /// Any.
+    Any,
+}
+
+/// What a topic must hold.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectTopic {
+    /// The node.
+    pub on: String,
+    /// The topic.
+    pub topic: String,
+    /// The loads: all that the topic holds.
+    pub holds: Vec<String>,
+    /// Readers, each on its own.
+    #[serde(default = "rdkafka_alone")]
+    pub readers: Vec<String>,
+    /// `read_committed` or `read_uncommitted`.
+    #[serde(default = "read_committed")]
+    pub isolation: String,
+}
+
+fn rdkafka_alone() -> Vec<String> {
+    vec![rdkafka()]
+}
+
+/// Two nodes to compare.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SameTopics {
+    /// One node.
+    pub left: String,
+    /// The other.
+    pub right: String,
+    /// The topics.
+    pub topics: Vec<String>,
+    /// Readers, each on its own.
+    #[serde(default = "rdkafka_alone")]
+    pub readers: Vec<String>,
+    /// Isolation levels, each on its own.
+    #[serde(default = "both_isolations")]
+    pub isolations: Vec<String>,
+    /// At least this many records, or nothing was proved.
+    #[serde(default = "one")]
+    pub at_least: usize,
+}
+
+fn both_isolations() -> Vec<String> {
+    vec!["read_uncommitted".to_owned(), "read_committed".to_owned()]
+}
+
+fn one() -> usize {
+    1
+}
+
+/// A group's committed offsets.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectOffsets {
+    /// The node.
+    pub on: String,
+    /// The group.
+    pub group: String,
+    /// The topic.
+    pub topic: String,
+    /// By partition: what is committed (-1: nothing); given once for all, or `same_as`.
+    #[serde(default)]
+    pub offsets: Vec<i64>,
+    /// The same group's offsets on another node.
+    pub same_as: Option<String>,
+    /// The limit.
+    #[serde(default = "one_minute")]
+    pub within_s: u64,
 }
 
 /// Steps, several times.
@@ -183,10 +589,79 @@ pub struct Repeat {
     pub steps: Vec<Step>,
 }
 
-fn rdkafka() -> String {
-    "rdkafka".to_owned()
+/// A command and what it must say.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// Words, split at spaces; `'…'` keeps them together.
+    pub run: String,
+    /// Runs in the background under this name.
+    #[serde(rename = "as")]
+    pub name: Option<String>,
+    /// The exit code.
+    #[serde(default)]
+    pub exit: i32,
+    /// Standard output as one JSON document: every key given here must match (see `expected_json`).
+    pub json: Option<Value>,
+    /// Standard output or error contains all of these.
+    #[serde(default)]
+    pub says: Vec<String>,
+    /// Tried again until it holds or the limit is over. Only for verbs that change nothing.
+    pub within_s: Option<u64>,
 }
 
-fn read_committed() -> String {
-    "read_committed".to_owned()
+/// One of Kafka's tools.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tool {
+    /// The node.
+    pub on: String,
+    /// `topics`, `configs`, `consumer-groups`, …
+    pub tool: String,
+    /// Of this version.
+    #[serde(default = "newest")]
+    pub version: String,
+    /// Arguments behind `--bootstrap-server`.
+    pub arguments: String,
+    /// Standard output contains all of these.
+    #[serde(default)]
+    pub says: Vec<String>,
+    /// Whether it must fail; then `says` is about both its outputs.
+    #[serde(default)]
+    pub fails: bool,
+}
+
+fn newest() -> String {
+    "4.1.1".to_owned()
+}
+
+/// A background command's end.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwaitCommand {
+    /// The command.
+    pub name: String,
+    /// The limit.
+    #[serde(default = "one_minute")]
+    pub within_s: u64,
+}
+
+/// A metric and its bounds.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metric {
+    /// The daemon.
+    pub of: String,
+    /// The metric's name.
+    pub name: String,
+    /// Part of the series' labels.
+    #[serde(default)]
+    pub label: String,
+    /// Lower bound.
+    pub at_least: Option<f64>,
+    /// Upper bound.
+    pub at_most: Option<f64>,
+    /// The limit.
+    #[serde(default = "one_minute")]
+    pub within_s: u64,
 }

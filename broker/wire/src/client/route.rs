@@ -1,6 +1,6 @@
 //! Who answers what: from a [`To`] to a broker and its shared connection. One try each; the callers repeat.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
@@ -114,6 +114,52 @@ impl Client {
         let broker = Broker { id: answer.node_id.0, address: address(&answer.host, answer.port), rack: None };
         self.inner.cache.learn_coordinator(kind, key, broker.clone());
         Ok(broker)
+    }
+
+    /// Asks in one go for what the routes need and the cache lacks. What fails here is found out by
+    /// [`Client::resolve`].
+    pub(super) async fn prepare(&self, routes: &[To]) {
+        let (now, age_max) = (self.inner.env.elapsed(), self.inner.config.metadata_age_max);
+        let cache = &self.inner.cache;
+        let mut topics = BTreeSet::new();
+        let mut groups = BTreeSet::new();
+        for to in routes {
+            match to {
+                To::Leader(topic, _) if cache.topic(topic, now, age_max).is_none() => {
+                    topics.insert(topic.as_str());
+                }
+                To::Coordinator(group) if cache.coordinator(CoordinatorKind::Group, group).is_none() => {
+                    groups.insert(group.as_str());
+                }
+                _ => {}
+            }
+        }
+        if topics.len() > 1 {
+            let topics: Vec<&str> = topics.into_iter().collect();
+            let _ = self.refresh(Some(&topics)).await;
+        }
+        if groups.len() > 1 {
+            let _ = self.look_up_groups(groups.into_iter()).await;
+        }
+    }
+
+    /// Asks for the coordinators of many groups at once (KIP-699); older brokers are asked one by one later.
+    async fn look_up_groups(&self, groups: impl Iterator<Item = &str>) -> Result<(), ClientError> {
+        const SEVERAL_KEYS: i16 = 4;
+        let connection = self.any_connection().await?;
+        let version =
+            connection.versions().demand::<FindCoordinatorRequest>(connection.address(), SEVERAL_KEYS)?;
+        let keys = groups.map(|group| StrBytes::from_string(group.to_owned())).collect();
+        let request = FindCoordinatorRequest::default()
+            .with_key_type(CoordinatorKind::Group as i8)
+            .with_coordinator_keys(keys);
+        let answer = connection.send_version(request, version).await?;
+        for found in answer.coordinators.iter().filter(|found| found.error_code == 0) {
+            let broker =
+                Broker { id: found.node_id.0, address: address(&found.host, found.port), rack: None };
+            self.inner.cache.learn_coordinator(CoordinatorKind::Group, &found.key, broker);
+        }
+        Ok(())
     }
 
     /// Drops what led to a broker that was the wrong one or is gone.

@@ -20,7 +20,7 @@ use crate::private::{
 };
 
 /// A topic that is not known may have been created a moment ago: brokers learn of it one after the other.
-const TOPIC_UNKNOWN_MAX: Duration = Duration::from_secs(2);
+pub(super) const TOPIC_UNKNOWN_MAX: Duration = Duration::from_secs(2);
 
 /// Which broker a request is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
