@@ -285,3 +285,6 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin, H: Handler> Connection<R, W, H
         Some(done.charge)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,7 @@ pub const BROKER_VERSIONS: &[(i16, i16, i16)] = &[
     (14, 0, 5), // SyncGroup
     (15, 0, 5), // DescribeGroups; 6 (KIP-1043) reports missing groups as errors
     (16, 0, 5), // ListGroups
+    (17, 0, 1), // SaslHandshake
     (18, 0, 4), // ApiVersions
     (19, 2, 7), // CreateTopics
     (20, 1, 6), // DeleteTopics
@@ -40,12 +41,17 @@ pub const BROKER_VERSIONS: &[(i16, i16, i16)] = &[
     (23, 2, 4), // OffsetForLeaderEpoch
     (32, 1, 4), // DescribeConfigs
     (33, 0, 2), // AlterConfigs
+    (35, 1, 4), // DescribeLogDirs
+    (36, 0, 2), // SaslAuthenticate
     (37, 0, 3), // CreatePartitions
     (42, 0, 2), // DeleteGroups
     (44, 0, 1), // IncrementalAlterConfigs
     (47, 0, 0), // OffsetDelete
     (60, 0, 1), // DescribeCluster; 2 lists fenced brokers (KIP-1073)
     (61, 0, 0), // DescribeProducers
+    (65, 0, 0), // DescribeTransactions
+    (66, 0, 1), // ListTransactions; 2 filters by pattern (KIP-1152)
+    (75, 0, 0), // DescribeTopicPartitions
     (private::MIRROR_APPEND, 0, 0),
     (private::LINK_GROUP, 0, 0),
 ];
