@@ -1,1 +1,3 @@
 //! Console templates and assets, evidence report, Grafana dashboards, alert rules.
+
+#![forbid(unsafe_code)]

@@ -1,1 +1,3 @@
 //! The linking service: mirrors, compares, moves consumer groups.
+
+#![forbid(unsafe_code)]
