@@ -4,6 +4,7 @@
 //! caller.
 
 mod config;
+pub mod metrics;
 pub mod wal;
 
 pub use config::StorageConfig;

@@ -1,4 +1,8 @@
-//! Why the WAL takes no records.
+//! Why the WAL takes no records, or does not open.
+
+use std::io;
+
+use uuid::Uuid;
 
 /// Why a record is not durable, or can't be taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,4 +16,62 @@ pub enum WalError {
     /// The broker is stopping.
     #[error("the broker is stopping")]
     Closed,
+}
+
+/// Why a WAL does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum WalOpenError {
+    /// The directory can't be read or written.
+    #[error("WAL file {file}: {source}; fix: check the data directory's disk and permissions")]
+    Io {
+        /// The file, or the directory.
+        file: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Damage before the last record known to be on disk: acknowledged records are lost.
+    #[error(
+        "WAL file {file} is damaged at byte {position} (sequence {sequence}), and later records say that it was \
+         on disk; fix: restore the file, or accept the loss of what it held with --accept-wal-loss"
+    )]
+    Damaged {
+        /// The file.
+        file: String,
+        /// Where in it.
+        position: u64,
+        /// Sequence number of the record that should be there.
+        sequence: u64,
+    },
+    /// The store belongs to another disk WAL.
+    #[error(
+        "the store expects disk WAL {expected}, this directory holds {found}; fix: mount the right data \
+         directory, or accept the loss of what the other one held with --accept-wal-loss"
+    )]
+    OtherWal {
+        /// The id in the store.
+        expected: Uuid,
+        /// The id on disk, or `none`.
+        found: String,
+    },
+    /// Records between what the store holds and what this WAL holds are missing.
+    #[error(
+        "the store holds everything below WAL sequence {trimmed_to}, this WAL holds {first}..{end}: it is an old \
+         copy; fix: mount the right data directory, or accept the loss with --accept-wal-loss"
+    )]
+    Gap {
+        /// What the store holds (exclusive).
+        trimmed_to: u64,
+        /// First sequence of the WAL.
+        first: u64,
+        /// One past its last.
+        end: u64,
+    },
+}
+
+impl WalOpenError {
+    /// Wraps an I/O error of one file.
+    pub(super) fn io(file: impl Into<String>) -> impl FnOnce(io::Error) -> WalOpenError {
+        let file = file.into();
+        move |source| WalOpenError::Io { file, source }
+    }
 }

@@ -1,0 +1,118 @@
+//! The storage's metrics, one per queue, cache and stage (names `towpath_broker_*`).
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+/// Metrics of the WAL.
+#[derive(Clone)]
+pub struct WalMetrics {
+    /// Bytes queued, not yet durable (bound: `wal_queue_bytes_max`).
+    pub queued_bytes: IntGauge,
+    /// Groups made durable: one gathered write and one `fdatasync` each.
+    pub groups: IntCounter,
+    /// Records made durable.
+    pub records: IntCounter,
+    /// Bytes made durable.
+    pub bytes: IntCounter,
+    /// Duration of one group's write and `fdatasync`.
+    pub sync_seconds: Histogram,
+    /// Files that hold records.
+    pub files: IntGauge,
+    /// Files given up after a failed write or `fdatasync`.
+    pub failed_files: IntCounter,
+    /// 1 while the disk is full.
+    pub full: IntGauge,
+}
+
+/// Metrics of tail, caches, segments and partitions.
+#[derive(Clone)]
+pub struct StorageMetrics {
+    /// Of the WAL.
+    pub wal: WalMetrics,
+    /// Partitions open.
+    pub partitions: IntGauge,
+    /// Bytes appended and not yet uploaded (bound: `unuploaded_bytes_max`).
+    pub unuploaded_bytes: IntGauge,
+    /// Uploaded bytes kept for fetches near the end (bound: `tail_cache_bytes_max`).
+    pub tail_cache_bytes: IntGauge,
+    /// Bytes of segment pages and indexes in memory (bound: `block_cache_bytes_max`).
+    pub block_cache_bytes: IntGauge,
+    /// Page look-ups by result (`hit`, `miss`).
+    pub block_cache_lookups: IntCounterVec,
+    /// Appends refused because a bound was reached, by bound.
+    pub held_back: IntCounterVec,
+    /// Bytes appended.
+    pub appended_bytes: IntCounter,
+    /// Bytes read, by where from (`tail`, `segment`).
+    pub read_bytes: IntCounterVec,
+    /// Requests to the object store, by kind (`put`, `get`, `delete`).
+    pub object_requests: IntCounterVec,
+    /// Requests to the object store that failed, by kind.
+    pub object_failures: IntCounterVec,
+    /// Bytes to and from the object store, by kind.
+    pub object_bytes: IntCounterVec,
+    /// Mirror partitions halted.
+    pub mirror_halted: IntGauge,
+}
+
+impl StorageMetrics {
+    /// Registers all of them.
+    pub fn register(registry: &Registry) -> Result<StorageMetrics, prometheus::Error> {
+        let names = Names(registry);
+        let wal = WalMetrics {
+            queued_bytes: names.gauge("wal_queued_bytes", "Bytes queued for the WAL, not yet durable")?,
+            groups: names.counter("wal_groups_total", "Groups made durable, one fdatasync each")?,
+            records: names.counter("wal_records_total", "Records made durable")?,
+            bytes: names.counter("wal_bytes_total", "Bytes made durable")?,
+            sync_seconds: names.seconds("wal_sync_seconds", "Write and fdatasync of one group")?,
+            files: names.gauge("wal_files", "WAL files that hold records")?,
+            failed_files: names.counter("wal_failed_files_total", "WAL files given up after an I/O error")?,
+            full: names.gauge("wal_disk_full", "1 while the WAL's disk is full")?,
+        };
+        let kind = &["kind"];
+        Ok(StorageMetrics {
+            wal,
+            partitions: names.gauge("partitions", "Partitions open")?,
+            unuploaded_bytes: names.gauge("unuploaded_bytes", "Bytes appended and not yet uploaded")?,
+            tail_cache_bytes: names.gauge("tail_cache_bytes", "Uploaded bytes kept in memory")?,
+            block_cache_bytes: names.gauge("block_cache_bytes", "Segment pages and indexes in memory")?,
+            block_cache_lookups: names.counters("block_cache_lookups_total", "Page look-ups", &["result"])?,
+            held_back: names.counters("appends_held_back_total", "Appends refused at a bound", &["bound"])?,
+            appended_bytes: names.counter("appended_bytes_total", "Bytes appended")?,
+            read_bytes: names.counters("read_bytes_total", "Bytes read", &["from"])?,
+            object_requests: names.counters("object_requests_total", "Object store requests", kind)?,
+            object_failures: names.counters("object_failures_total", "Failed object store requests", kind)?,
+            object_bytes: names.counters("object_bytes_total", "Object store bytes", kind)?,
+            mirror_halted: names.gauge("mirror_partitions_halted", "Mirror partitions halted")?,
+        })
+    }
+}
+
+struct Names<'a>(&'a Registry);
+
+impl Names<'_> {
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        let metric = IntGauge::new(format!("towpath_broker_{name}"), help)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        let metric = IntCounter::new(format!("towpath_broker_{name}"), help)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+        let metric = IntCounterVec::new(Opts::new(format!("towpath_broker_{name}"), help), labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn seconds(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+        let buckets = prometheus::exponential_buckets(0.000_1, 2.0, 16)?;
+        let options = HistogramOpts::new(format!("towpath_broker_{name}"), help).buckets(buckets);
+        let metric = Histogram::with_opts(options)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+}

@@ -1,0 +1,190 @@
+//! The WAL's files over time: one is written, older ones wait to be trimmed, one spare is kept ready.
+//!
+//! ```text
+//! spare (zeros or a retired file) ─activate─▶ active ─full or failed─▶ retired ─trim─▶ spare, or removed
+//! ```
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use uuid::Uuid;
+
+use super::frame::{FileHeader, HEADER_BYTES};
+use super::recover::file_name;
+use super::{FileSystem, WalFile};
+
+const SPARE: &str = "spare";
+const SPARE_NEW: &str = "spare.new";
+
+/// The file being written.
+pub(super) struct ActiveFile {
+    file: Box<dyn WalFile>,
+    pub number: u64,
+    pub size_bytes: u64,
+    /// Where the next frame goes.
+    pub position: u64,
+}
+
+impl ActiveFile {
+    /// Whether `bytes` more fit.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        self.position + bytes <= self.size_bytes
+    }
+
+    /// Writes at the end and makes it durable. The end moves only on success.
+    pub fn write(&mut self, bytes: u64, parts: &mut [IoSlice<'_>]) -> Result<(), WriteFailure> {
+        self.file.write_at(self.position, parts).map_err(WriteFailure::Write)?;
+        self.file.sync().map_err(WriteFailure::Sync)?;
+        self.position += bytes;
+        Ok(())
+    }
+}
+
+/// Which step failed: after a failed sync the file is never trusted again.
+#[derive(Debug)]
+pub(super) enum WriteFailure {
+    Write(io::Error),
+    Sync(io::Error),
+}
+
+struct Retired {
+    number: u64,
+    size_bytes: u64,
+    /// One past its last record.
+    end_sequence: u64,
+    /// May be used again: it never failed.
+    reusable: bool,
+}
+
+/// All files of one WAL.
+pub(super) struct WalFiles {
+    system: Arc<dyn FileSystem>,
+    wal_id: Uuid,
+    file_bytes: u64,
+    next_number: u64,
+    retired: VecDeque<Retired>,
+    spare: Spare,
+}
+
+enum Spare {
+    None,
+    /// Being filled with zeros by a thread of its own, so that the writer does not wait for it.
+    Filling(JoinHandle<io::Result<()>>),
+    Ready,
+}
+
+impl WalFiles {
+    /// Takes over the files that recovery found: `(number, end sequence)`.
+    pub fn new(
+        system: Arc<dyn FileSystem>,
+        wal_id: Uuid,
+        file_bytes: u64,
+        found: impl IntoIterator<Item = (u64, u64)>,
+    ) -> WalFiles {
+        let retired: VecDeque<Retired> = found
+            .into_iter()
+            .map(|(number, end_sequence)| Retired { number, size_bytes: 0, end_sequence, reusable: false })
+            .collect();
+        let next_number = retired.back().map_or(1, |last| last.number + 1);
+        WalFiles { system, wal_id, file_bytes, next_number, retired, spare: Spare::None }
+    }
+
+    /// The WAL's id.
+    pub fn wal_id(&self) -> Uuid {
+        self.wal_id
+    }
+
+    /// How many files there are besides the active one and the spare.
+    pub fn retired(&self) -> usize {
+        self.retired.len()
+    }
+
+    /// Makes a file the active one; its header, durable already, says that everything below `first_sequence`
+    /// is on disk and that earlier files are void from there on.
+    pub fn activate(&mut self, first_sequence: u64, bytes_needed: u64) -> io::Result<ActiveFile> {
+        let size_bytes = self.file_bytes.max(bytes_needed + HEADER_BYTES as u64);
+        let name = file_name(self.next_number);
+        if size_bytes == self.file_bytes && self.take_spare() {
+            self.system.rename(SPARE, &name)?;
+        } else {
+            self.system.create(SPARE_NEW, size_bytes)?;
+            self.system.rename(SPARE_NEW, &name)?;
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        let mut active = ActiveFile { file: self.system.open(&name)?, number, size_bytes, position: 0 };
+        let header = FileHeader { number, wal_id: self.wal_id, first_sequence }.encode();
+        match active.write(HEADER_BYTES as u64, &mut [IoSlice::new(&header)]) {
+            Ok(()) => Ok(active),
+            Err(WriteFailure::Write(error) | WriteFailure::Sync(error)) => {
+                let _ = self.system.remove(&name);
+                Err(error)
+            }
+        }
+    }
+
+    /// The active file is full (`reusable`) or has failed.
+    pub fn retire(&mut self, active: ActiveFile, end_sequence: u64, reusable: bool) {
+        let ActiveFile { number, size_bytes, .. } = active;
+        self.retired.push_back(Retired { number, size_bytes, end_sequence, reusable });
+    }
+
+    /// Lets go of files that hold nothing from `below` on.
+    pub fn trim(&mut self, below: u64) -> io::Result<()> {
+        while let Some(oldest) = self.retired.front().filter(|oldest| oldest.end_sequence <= below) {
+            let name = file_name(oldest.number);
+            let reuse = oldest.reusable && oldest.size_bytes == self.file_bytes;
+            if reuse && matches!(self.spare, Spare::None) {
+                self.system.rename(&name, SPARE)?;
+                self.spare = Spare::Ready;
+            } else {
+                self.system.remove(&name)?;
+            }
+            self.retired.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Begins to fill a spare file once the active one is half full.
+    pub fn prepare(&mut self, active: &ActiveFile) {
+        if active.position < active.size_bytes / 2 || !matches!(self.spare, Spare::None) {
+            return;
+        }
+        let (system, size_bytes) = (self.system.clone(), self.file_bytes);
+        let filling = std::thread::Builder::new().name("towpath-wal-spare".to_owned()).spawn(move || {
+            system.create(SPARE_NEW, size_bytes)?;
+            system.rename(SPARE_NEW, SPARE)
+        });
+        if let Ok(filling) = filling {
+            self.spare = Spare::Filling(filling);
+        }
+    }
+
+    /// Waits for a spare that is being filled; false when there is none (a full disk shows up again, where it
+    /// is dealt with, when the file is created in line).
+    fn take_spare(&mut self) -> bool {
+        match std::mem::replace(&mut self.spare, Spare::None) {
+            Spare::None => false,
+            Spare::Ready => true,
+            Spare::Filling(filling) => matches!(filling.join(), Ok(Ok(()))),
+        }
+    }
+}
+
+impl Drop for WalFiles {
+    fn drop(&mut self) {
+        self.take_spare();
+    }
+}
+
+/// Files left by an unfinished preparation or an earlier spare.
+pub(super) fn leftovers(system: &dyn FileSystem) -> io::Result<()> {
+    for name in system.list()? {
+        if name == SPARE || name == SPARE_NEW {
+            system.remove(&name)?;
+        }
+    }
+    Ok(())
+}
