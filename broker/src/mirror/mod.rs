@@ -1,6 +1,18 @@
 //! Mirror topics: batches appended at their source's offsets (DESIGN §5.5).
 //!
 //! Owns the rules of what a link may append. Called through [`crate::partition::Partition::append_mirrored`].
+//!
+//! ```text
+//! batch   wholly behind our end  ─▶ appended (a gap before it is fine)
+//!         wholly before our end  ─▶ replay: the same is ignored, anything else halts the partition
+//!         across our end         ─▶ appended if we hold nothing of it and skipped none of its records
+//! fetched behind our end         ─▶ refused: a stretch is missing; unless the source deleted it first
+//! ```
+
+mod append;
+mod rules;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -14,17 +26,14 @@ pub struct MirrorIdentity {
     pub link: String,
     /// The source's cluster id.
     pub source_cluster_id: String,
-    /// The topic's id on the source.
+    /// The topic's id on the source; nil when the source has no topic ids.
     pub source_topic_id: Uuid,
 }
 
 /// Batches of one partition as the source's leader gave them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MirrorBatches {
-    /// The offset that was fetched from. It must not lie behind the mirror's end, or a stretch before this one is
-    /// missing (`MIRROR_GAP`, nothing is appended); except that it may equal `source_log_start`: then the source
-    /// deleted everything before it was mirrored, and the mirror is emptied and starts there. −1 with no records:
-    /// append nothing, only answer the state.
+    /// The offset that the link fetched from; -1 without records: only the state is asked for.
     pub from_offset: i64,
     /// The source leader's epoch.
     pub source_leader_epoch: i32,
@@ -54,7 +63,7 @@ pub struct Mirrored {
 /// What a mirror partition is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MirrorStatus {
-    /// The source's high watermark when it was last heard of; -1: never.
+    /// The source's high watermark when it was last heard of; -1: not since the broker started.
     pub source_high_watermark: i64,
     /// Why it takes no more batches, if so.
     pub halted: Option<Halt>,
@@ -69,22 +78,4 @@ pub struct Halt {
     pub offset: i64,
     /// What differs.
     pub reason: String,
-}
-
-/// Error codes of the mirror API beyond Kafka's own.
-pub mod code {
-    /// The topic is no mirror, or another link's.
-    pub const NOT_MIRROR_TOPIC: i16 = 1001;
-    /// Cluster or topic id differ from the ones mirrored so far.
-    pub const MIRROR_IDENTITY_CHANGED: i16 = 1002;
-    /// A batch went back.
-    pub const MIRROR_OFFSET_BACKWARD: i16 = 1003;
-    /// A replay with other content; the partition is halted.
-    pub const MIRROR_MISMATCH: i16 = 1004;
-    /// The partition was halted before.
-    pub const MIRROR_HALTED: i16 = 1005;
-    /// A producer id in the target's own range.
-    pub const PRODUCER_ID_RESERVED: i16 = 1008;
-    /// A stretch before this one never arrived (see `MirrorBatches::from_offset`).
-    pub const MIRROR_GAP: i16 = 1009;
 }

@@ -54,13 +54,8 @@ pub struct AppendError {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Refusal {
     /// Bytes that are not record batches, or a CRC that does not match.
-    #[error("corrupt batch at byte {position}: {what}; fix: the client must send it again")]
-    Corrupt {
-        /// Where in the records field.
-        position: usize,
-        /// What is wrong.
-        what: String,
-    },
+    #[error("{0}")]
+    Corrupt(String),
     /// A batch in a format older than 2 (those are converted before they get here).
     #[error("batch of message format {magic}; fix: send message format 2")]
     OldFormat {
@@ -136,6 +131,16 @@ pub enum Refusal {
         /// Our end.
         log_end: i64,
     },
+    /// The batches begin behind our end: a stretch between never arrived.
+    #[error(
+        "mirrored batches fetched from {from_offset} leave a hole, the log ends at {log_end}; fix: fetch from there"
+    )]
+    Gap {
+        /// Where the link fetched from.
+        from_offset: i64,
+        /// Our end.
+        log_end: i64,
+    },
     /// The source gave other content for offsets that this partition holds. The partition is halted.
     #[error(
         "at offset {offset}: the source now says something else than what was mirrored ({what}); fix: the source lost or rewrote records: compare with `towpath diff`, then re-create the mirror topic"
@@ -208,11 +213,11 @@ impl AppendError {
         }
     }
 
-    /// The error code on the wire: Kafka's own, or one of Towpath's.
+    /// The error code on the wire: Kafka's own, or one of `towpath_wire::private::code`.
     pub fn code(&self) -> i16 {
-        use crate::mirror::code;
+        use towpath_wire::private::code;
         match &self.reason {
-            Refusal::Corrupt { .. } => ResponseError::CorruptMessage.code(),
+            Refusal::Corrupt(_) => ResponseError::CorruptMessage.code(),
             Refusal::OldFormat { .. } => ResponseError::UnsupportedForMessageFormat.code(),
             Refusal::TooLarge { .. } => ResponseError::MessageTooLarge.code(),
             Refusal::Invalid(_) => ResponseError::InvalidRecord.code(),
@@ -223,6 +228,7 @@ impl AppendError {
             Refusal::Mirrored { .. } => ResponseError::PolicyViolation.code(),
             Refusal::NotMirror { .. } => code::NOT_MIRROR_TOPIC,
             Refusal::IdentityChanged(_) => code::MIRROR_IDENTITY_CHANGED,
+            Refusal::Gap { .. } => code::MIRROR_GAP,
             Refusal::OffsetBackward { .. } => code::MIRROR_OFFSET_BACKWARD,
             Refusal::Mismatch { .. } => code::MIRROR_MISMATCH,
             Refusal::Halted { .. } => code::MIRROR_HALTED,

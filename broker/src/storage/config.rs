@@ -8,6 +8,8 @@ const MIB: usize = 1024 * 1024;
 /// Configuration of WAL, tail, caches and segments of one broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageConfig {
+    /// This broker's id: whose WAL it is.
+    pub node_id: i32,
     /// Directory of the disk WAL.
     pub wal_directory: PathBuf,
     /// Size of one WAL file. Files are filled with zeros once and then used over and over.
@@ -41,9 +43,10 @@ pub struct StorageConfig {
 }
 
 impl StorageConfig {
-    /// The defaults, with the WAL in `wal_directory`.
-    pub fn new(wal_directory: impl Into<PathBuf>) -> StorageConfig {
+    /// The defaults for broker `node_id`, with the WAL in `wal_directory`.
+    pub fn new(node_id: i32, wal_directory: impl Into<PathBuf>) -> StorageConfig {
         StorageConfig {
+            node_id,
             wal_directory: wal_directory.into(),
             wal_file_bytes: 64 * MIB,
             wal_group_bytes_max: 8 * MIB,

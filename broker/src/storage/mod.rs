@@ -4,8 +4,16 @@
 //! caller.
 
 mod config;
-pub mod metrics;
-pub mod wal;
+mod metrics;
+mod segment;
+mod wal;
 
 pub use config::StorageConfig;
-pub use wal::WalError;
+pub use metrics::{StorageMetrics, WalMetrics};
+pub use segment::{PageInfo, SegmentError, SegmentRead, SegmentStore};
+pub use wal::{
+    DiskFileSystem, DiskWal, DiskWalSettings, FileSystem, KnownCrc, Owner, Replayed, Wal, WalError, WalFile,
+    WalOpenError, WalRecord,
+};
+
+pub(crate) use segment::SegmentBuilder;

@@ -56,7 +56,9 @@ impl DiskWal {
             found => found?,
         };
         let wal_id = found.wal_id.unwrap_or_else(|| env.uuid());
-        let next_sequence = found.end_sequence.max(settings.trimmed_to);
+        // Another WAL than the store knows counts from zero, and so does the store once it is bound to it.
+        let known = found.wal_id.is_some() && found.wal_id == settings.expected;
+        let next_sequence = found.end_sequence.max(if known { settings.trimmed_to } else { 0 });
         let shared = Arc::new(Shared::new(next_sequence, env, metrics));
         // Recovered files end where the next one begins; all of them go at the first trim beyond that.
         let ends = found.files.iter().map(|&(number, _)| number);
@@ -104,6 +106,9 @@ fn recover(
     let trimmed_to = settings.trimmed_to;
     if found.wal_id.is_some() && settings.expected.is_some() && (first > trimmed_to || end < trimmed_to) {
         return Err(WalOpenError::Gap { trimmed_to, first, end });
+    }
+    if let (Some(found), None, true) = (found.wal_id, settings.expected, end > first) {
+        return Err(WalOpenError::UnknownToStore { found });
     }
     replay(files, &mut found, trimmed_to, each)?;
     Ok(found)

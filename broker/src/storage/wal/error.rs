@@ -53,6 +53,15 @@ pub enum WalOpenError {
         /// The id on disk, or `none`.
         found: String,
     },
+    /// The store belongs to no WAL yet, but this directory's holds records.
+    #[error(
+        "the store knows no WAL, but this directory holds WAL {found} with records: the store is another one or \
+         was emptied; fix: name the right store, or give up the WAL's records with --accept-wal-loss"
+    )]
+    UnknownToStore {
+        /// The id on disk.
+        found: Uuid,
+    },
     /// Records between what the store holds and what this WAL holds are missing.
     #[error(
         "the store holds everything below WAL sequence {trimmed_to}, this WAL holds {first}..{end}: it is an old \

@@ -117,7 +117,12 @@ pub(super) struct Frame<'a> {
 
 impl<'a> Frame<'a> {
     /// The frame at `position`, if it is whole and was written to this file.
-    pub(super) fn decode(content: &'a [u8], position: usize, file_number: u64, seed: u32) -> Option<Frame<'a>> {
+    pub(super) fn decode(
+        content: &'a [u8],
+        position: usize,
+        file_number: u64,
+        seed: u32,
+    ) -> Option<Frame<'a>> {
         let at = content.get(position..)?;
         if u64_at(at, 16)? != file_number || u32_at(at, 8)? != FRAME_MAGIC {
             return None;

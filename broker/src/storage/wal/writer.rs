@@ -148,7 +148,8 @@ impl Writer {
 
     fn encode(&self, group: &VecDeque<WalRecord>, file_number: u64) -> Fronts {
         let seed = seed(self.files.wal_id(), file_number);
-        let mut fronts = Fronts { bytes: Vec::with_capacity(group.len() * 2 * FRAME_BYTES), ends: Vec::new() };
+        let mut fronts =
+            Fronts { bytes: Vec::with_capacity(group.len() * 2 * FRAME_BYTES), ends: Vec::new() };
         for (index, record) in group.iter().enumerate() {
             let sequence = self.synced_below + index as u64;
             let info = FrameInfo { file_number, sequence, synced_below: self.synced_below };

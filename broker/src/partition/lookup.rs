@@ -1,0 +1,90 @@
+//! Offsets by timestamp (Kafka's ListOffsets): ranges and pages are chosen by their largest timestamp, then one
+//! batch is decoded.
+
+use bytes::Bytes;
+use towpath_wire::batch::{Batch, split};
+
+use super::{DECOMPRESSED_BYTES_MAX, Isolation, OffsetAndTime, Partition, ReadError};
+use crate::metadata::SegmentRange;
+use crate::storage::SegmentError;
+
+impl Partition {
+    /// The first record below the high watermark with a timestamp of at least `timestamp_ms`.
+    pub async fn offset_for_time(&self, timestamp_ms: i64) -> Result<Option<OffsetAndTime>, ReadError> {
+        self.look_up(timestamp_ms).await.map_err(|error| self.unreadable(self.offsets().log_start, error))
+    }
+
+    /// The first record with the largest timestamp (ListOffsets with -3).
+    pub async fn max_timestamp(&self) -> Result<Option<OffsetAndTime>, ReadError> {
+        let ranges = self.ranges();
+        let in_segments = ranges.iter().map(|range| range.max_timestamp_ms).max();
+        let largest = {
+            let state = self.state.lock();
+            let end = state.read_end(Isolation::ReadUncommitted);
+            let visible = state.tail.batches().filter(|batch| batch.next_offset() <= end);
+            visible.map(Batch::max_timestamp_ms).chain(in_segments).max()
+        };
+        match largest.filter(|largest| *largest >= 0) {
+            Some(largest) => self.offset_for_time(largest).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn look_up(&self, timestamp_ms: i64) -> Result<Option<OffsetAndTime>, SegmentError> {
+        let ranges = self.ranges();
+        for range in ranges.iter().filter(|range| range.max_timestamp_ms >= timestamp_ms) {
+            if let Some(found) = self.look_up_in(range, timestamp_ms).await? {
+                return Ok(Some(found));
+            }
+        }
+        let committed = ranges.last().map_or(i64::MIN, |range| range.last_offset + 1);
+        let (start, candidates) = {
+            let state = self.state.lock();
+            let end = state.read_end(Isolation::ReadUncommitted);
+            let tail = state.tail.from(committed).take_while(|batch| batch.next_offset() <= end);
+            let later = tail.filter(|batch| batch.max_timestamp_ms() >= timestamp_ms);
+            (state.log.log_start, later.cloned().collect::<Vec<_>>())
+        };
+        Ok(candidates.iter().find_map(|batch| record_at(batch, start, timestamp_ms)))
+    }
+
+    async fn look_up_in(
+        &self,
+        range: &SegmentRange,
+        timestamp_ms: i64,
+    ) -> Result<Option<OffsetAndTime>, SegmentError> {
+        let log_start = self.offsets().log_start;
+        let pages = self.shared.segments.pages(range).await?;
+        for (index, page) in pages.iter().enumerate() {
+            if page.max_timestamp_ms < timestamp_ms {
+                continue;
+            }
+            let bytes: Bytes = self.shared.segments.page(range, &pages, index).await?;
+            let later = split(bytes).filter_map(Result::ok);
+            let mut later = later.filter(|batch| batch.max_timestamp_ms() >= timestamp_ms);
+            if let Some(found) = later.find_map(|batch| record_at(&batch, log_start, timestamp_ms)) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    fn ranges(&self) -> Vec<SegmentRange> {
+        let image = self.shared.metadata.image();
+        let held = image.segments(self.name.topic_id, self.name.index);
+        held.map(|held| held.from(self.offsets().log_start).to_vec()).unwrap_or_default()
+    }
+}
+
+/// The first record of a batch that is late enough. A batch that does not decode is answered by its base offset:
+/// the reader finds out by itself.
+fn record_at(batch: &Batch, log_start: i64, timestamp_ms: i64) -> Option<OffsetAndTime> {
+    let leader_epoch = batch.leader_epoch();
+    let Ok(records) = batch.records(DECOMPRESSED_BYTES_MAX) else {
+        let offset = batch.base_offset().max(log_start);
+        return Some(OffsetAndTime { offset, timestamp_ms: batch.max_timestamp_ms(), leader_epoch });
+    };
+    let mut records = records.map_while(Result::ok);
+    let record = records.find(|record| record.timestamp_ms >= timestamp_ms && record.offset >= log_start)?;
+    Some(OffsetAndTime { offset: record.offset, timestamp_ms: record.timestamp_ms, leader_epoch })
+}

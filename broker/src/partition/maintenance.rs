@@ -1,0 +1,111 @@
+//! Retention, forgotten producers, and the deletion of objects that nothing refers to.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Partition;
+use super::registry::Inner;
+use crate::metadata::entry::{Entry, ObjectBarred, ObjectDeleted};
+use crate::metadata::{ObjectId, SegmentRange};
+use crate::storage::SegmentStore;
+
+impl Inner {
+    /// Looks after everything once per interval until the broker stops.
+    pub async fn maintain(self: Arc<Inner>) {
+        let mut barred_since = HashMap::new();
+        loop {
+            tokio::select! {
+                () = self.shared.env.sleep(self.shared.config.maintenance_interval) => {}
+                () = self.stopping.cancelled() => return,
+            }
+            self.retain().await;
+            self.delete_unreferenced(&mut barred_since).await;
+        }
+    }
+
+    /// Retention by time and size, and producers that were not heard of for long.
+    pub(super) async fn retain(&self) {
+        let now_ms = self.shared.env.now_ms();
+        for partition in self.all() {
+            partition.expire_producers(now_ms);
+            let Some(offset) = partition.retained_from(now_ms) else { continue };
+            if let Err(reason) = partition.advance_log_start(offset).await {
+                tracing::warn!(partition = %partition.name, offset, %reason, "retention could not advance the log start");
+            }
+        }
+    }
+
+    /// Bars objects that nothing refers to, and deletes those barred for longer than the grace. Restarting
+    /// begins the grace anew.
+    pub(super) async fn delete_unreferenced(&self, barred_since: &mut HashMap<ObjectId, Duration>) {
+        let image = self.shared.metadata.image();
+        for (object, held) in image.objects.iter().filter(|(_, held)| held.live_ranges == 0) {
+            let entry = Entry::ObjectBarred(ObjectBarred { object: *object });
+            if let Err(error) = self.shared.metadata.propose(entry).await {
+                tracing::warn!(%object, size_bytes = held.size_bytes, %error, "an object could not be barred");
+            }
+        }
+        let now = self.shared.env.elapsed();
+        let image = self.shared.metadata.image();
+        barred_since.retain(|object, _| image.barred.contains_key(object));
+        for object in image.barred.keys() {
+            let since = *barred_since.entry(*object).or_insert(now);
+            if now - since < self.shared.config.delete_grace {
+                continue;
+            }
+            if let Err(error) = self.shared.segments.delete(&SegmentStore::segment_key(*object)).await {
+                tracing::warn!(%object, %error, "an object could not be deleted yet");
+                continue;
+            }
+            let entry = Entry::ObjectDeleted(ObjectDeleted { object: *object });
+            if let Err(error) = self.shared.metadata.propose(entry).await {
+                tracing::warn!(%object, %error, "a deleted object could not be struck off");
+            }
+        }
+    }
+}
+
+impl Partition {
+    /// Where retention lets the log begin, if that is further on. A mirror follows its source instead, whose log
+    /// start only has to be told to the metadata.
+    fn retained_from(&self, now_ms: i64) -> Option<i64> {
+        let view = self.view()?;
+        let image = self.shared.metadata.image();
+        let known = image.partition(self.name.topic_id, self.name.index)?.log_start;
+        let log_start = self.offsets().log_start;
+        if view.mirror().is_some() || !view.settings.cleanup.delete {
+            return (log_start > known).then_some(log_start);
+        }
+        let held = image.segments(self.name.topic_id, self.name.index)?;
+        let expired_before = view.settings.retention_ms.map(|ms| now_ms.saturating_sub(ms));
+        let mut bytes = self.size_bytes();
+        let mut from = log_start;
+        for range in held.from(log_start) {
+            let too_old = expired_before.is_some_and(|before| is_older(range, before));
+            let rest = bytes.saturating_sub(u64::from(range.length));
+            let too_much = view.settings.retention_bytes.is_some_and(|bytes_max| rest >= bytes_max);
+            if !too_old && !too_much {
+                break;
+            }
+            bytes = rest;
+            from = range.last_offset + 1;
+        }
+        (from > known).then_some(from)
+    }
+
+    fn expire_producers(&self, now_ms: i64) {
+        let config = &self.shared.config;
+        let oldest_ms = now_ms.saturating_sub(config.producer_expiry.as_millis() as i64);
+        let mut state = self.state.lock();
+        let log = &mut state.log;
+        let transactions = &log.transactions;
+        let keep = |id| transactions.open_since(id).is_some();
+        log.producers.expire(oldest_ms, config.producers_per_partition_max, keep);
+    }
+}
+
+/// Whether all of a range is older than `before_ms`. Records without a timestamp do not age.
+fn is_older(range: &SegmentRange, before_ms: i64) -> bool {
+    (0..before_ms).contains(&range.max_timestamp_ms)
+}

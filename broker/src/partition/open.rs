@@ -1,0 +1,239 @@
+//! Start-up: image, then snapshot, then WAL. Loses nothing that was acknowledged, duplicates nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use prometheus::Registry;
+use towpath_env::Env;
+use towpath_wire::batch::Batch;
+use uuid::Uuid;
+
+use super::log_state::LogState;
+use super::registry::{Inner, Partitions};
+use super::snapshot::Snapshot;
+use super::{Partition, Shared, State, WalEntry};
+use crate::metadata::entry::{DiskWalBound, Entry};
+use crate::metadata::{Image, Metadata};
+use crate::mirror::Halt;
+use crate::storage::{
+    DiskFileSystem, DiskWal, DiskWalSettings, FileSystem, Replayed, SegmentStore, StorageConfig,
+    StorageMetrics, WalOpenError,
+};
+
+/// Why the partitions could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The WAL does not open.
+    #[error(transparent)]
+    Wal(#[from] WalOpenError),
+    /// The producer state at the WAL's boundary could not be read.
+    #[error("snapshot {key} does not read: {reason}; fix: restore the object from a backup of the store")]
+    Snapshot {
+        /// The object.
+        key: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A WAL record contradicts what the store holds, or a newer version wrote it.
+    #[error("WAL record {sequence} can't be replayed: {reason}; fix: report it, and keep the data directory")]
+    Replay {
+        /// Its sequence number.
+        sequence: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The metadata could not be written.
+    #[error("the WAL could not be bound to the store: {0}; fix: look at the object store")]
+    Metadata(String),
+    /// Two storages in one process share a metrics registry.
+    #[error("metrics: {0}; fix: give each broker a registry of its own")]
+    Metrics(#[from] prometheus::Error),
+}
+
+type Logs = HashMap<(Uuid, i32), State>;
+
+impl Partitions {
+    /// Opens all partitions of the image with a disk WAL in `config.wal_directory`, and starts the background
+    /// work: uploads, retention, following the metadata.
+    pub async fn open(
+        config: StorageConfig,
+        metadata: Metadata,
+        store: Arc<dyn ObjectStore>,
+        env: Env,
+        registry: &Registry,
+    ) -> Result<Partitions, OpenError> {
+        let files = DiskFileSystem::open(&config.wal_directory).map_err(|source| WalOpenError::Io {
+            file: config.wal_directory.display().to_string(),
+            source,
+        })?;
+        Partitions::open_on(Arc::new(files), config, metadata, (store, env, registry)).await
+    }
+
+    /// As [`Partitions::open`], on any file system.
+    pub(crate) async fn open_on(
+        files: Arc<dyn FileSystem>,
+        config: StorageConfig,
+        metadata: Metadata,
+        (store, env, registry): (Arc<dyn ObjectStore>, Env, &Registry),
+    ) -> Result<Partitions, OpenError> {
+        let metrics = StorageMetrics::register(registry)?;
+        let segments = SegmentStore::new(store, &config, env.clone(), metrics.clone());
+        let image = metadata.image();
+        let snapshot = load_snapshot(&image, config.node_id, &segments).await?;
+        let (wal, records) = open_wal(files, &config, &image, (env.clone(), metrics.clone())).await?;
+        let wal_id = wal.id();
+        bind_wal(&metadata, config.node_id, wal_id).await?;
+
+        let mut logs = restore(&image, snapshot, wal_id);
+        for record in records {
+            replay(&mut logs, record)?;
+        }
+        let shared = Arc::new(Shared::new((config, env, metadata), Arc::new(wal), segments, metrics));
+        let partitions = logs.into_iter().filter_map(|(id, state)| {
+            let topic = image.topic_by_id(id.0)?.clone();
+            Some((id, opened(&shared, topic, id.1, state)))
+        });
+        let inner = Arc::new(Inner::new(shared.clone(), wal_id, partitions.collect()));
+        inner.sync(&image);
+        inner.tasks.spawn(inner.clone().follow_metadata());
+        inner.tasks.spawn(inner.clone().upload());
+        inner.tasks.spawn(inner.clone().maintain());
+        Ok(Partitions { inner })
+    }
+}
+
+async fn load_snapshot(image: &Image, node_id: i32, segments: &SegmentStore) -> Result<Snapshot, OpenError> {
+    let Some(key) = image.wal(node_id).and_then(|wal| wal.snapshot.clone()) else {
+        return Ok(Snapshot::default());
+    };
+    match segments.get(&key).await {
+        Ok(bytes) => match Snapshot::decode(&bytes) {
+            Some(snapshot) => Ok(snapshot),
+            None => Err(OpenError::Snapshot { key, reason: "it is damaged".to_owned() }),
+        },
+        Err(error) => Err(OpenError::Snapshot { key, reason: error.to_string() }),
+    }
+}
+
+async fn open_wal(
+    files: Arc<dyn FileSystem>,
+    config: &StorageConfig,
+    image: &Image,
+    (env, metrics): (Env, StorageMetrics),
+) -> Result<(DiskWal, Vec<Replayed>), OpenError> {
+    let bound = image.wal(config.node_id);
+    let settings = DiskWalSettings {
+        expected: bound.map(|wal| wal.wal_id).filter(|id| !id.is_nil()),
+        trimmed_to: bound.map_or(0, |wal| wal.trimmed_to),
+        accept_loss: config.wal_accept_loss,
+        file_bytes: config.wal_file_bytes,
+        group_bytes_max: config.wal_group_bytes_max,
+    };
+    let opened = tokio::task::spawn_blocking(move || {
+        let mut records = Vec::new();
+        let wal = DiskWal::open(files, settings, env, metrics.wal, &mut |record| records.push(record))?;
+        Ok((wal, records))
+    });
+    match opened.await {
+        Ok(opened) => opened.map_err(OpenError::Wal),
+        Err(error) => {
+            Err(WalOpenError::Io { file: "directory".to_owned(), source: std::io::Error::other(error) }
+                .into())
+        }
+    }
+}
+
+async fn bind_wal(metadata: &Metadata, node_id: i32, wal_id: Uuid) -> Result<(), OpenError> {
+    let bound = metadata.image().wal(node_id).map(|wal| wal.wal_id).filter(|id| !id.is_nil());
+    if bound == Some(wal_id) {
+        return Ok(());
+    }
+    let entry = DiskWalBound { node_id, wal_id, replaces: bound };
+    let proposed = metadata.propose(Entry::DiskWalBound(entry)).await;
+    proposed.map(drop).map_err(|error| OpenError::Metadata(error.to_string()))
+}
+
+/// Every partition of the image as the snapshot left it.
+fn restore(image: &Image, mut snapshot: Snapshot, wal_id: Uuid) -> Logs {
+    let same_wal = snapshot.wal_id == wal_id;
+    let mut logs = Logs::new();
+    for topic in image.topics_by_id.values() {
+        for (index, held) in topic.partitions.iter().enumerate() {
+            let id = (topic.id, index as i32);
+            let mut log = snapshot.partitions.remove(&id).unwrap_or_else(|| LogState {
+                log_start: held.log_start,
+                log_end: held.log_start,
+                ..LogState::default()
+            });
+            if !same_wal {
+                log.applied_below = 0;
+            }
+            // A commit and its snapshot are one entry; a snapshot that fell behind would give offsets twice.
+            if let Some(end) = image.segments(id.0, id.1).and_then(|held| held.end()) {
+                log.log_end = log.log_end.max(end);
+                log.batches_end = log.batches_end.max(end);
+            }
+            logs.insert(id, State::new(log));
+        }
+    }
+    logs
+}
+
+/// Applies one WAL record, if its topic still exists and the snapshot does not contain it.
+fn replay(logs: &mut Logs, record: Replayed) -> Result<(), OpenError> {
+    let sequence = record.sequence;
+    let refuse = |reason: String| OpenError::Replay { sequence, reason };
+    let Some((id, entry)) = WalEntry::decode(&record.head) else {
+        return Err(refuse("its head does not read".to_owned()));
+    };
+    let Some(state) = logs.get_mut(&id).filter(|state| state.log.applied_below <= sequence) else {
+        return Ok(());
+    };
+    match entry {
+        WalEntry::Batch => {
+            let batch = Batch::new(record.body).map_err(|error| refuse(error.to_string()))?;
+            if batch.next_offset() <= state.log.log_end {
+                let (topic, index) = id;
+                let log_end = state.log.log_end;
+                return Err(refuse(format!("{batch:?} of {topic}-{index} lies before its end {log_end}")));
+            }
+            state.log.append(&batch);
+            state.tail.push(batch);
+        }
+        WalEntry::Advance { log_start, log_end } => {
+            state.log.advance_end(log_end);
+            state.log.advance_start(log_start);
+        }
+        WalEntry::Halt { since_ms, offset } => {
+            state.log.halted = Some(Halt::of_wal(since_ms, offset, &record.body));
+        }
+    }
+    state.log.applied_below = sequence + 1;
+    Ok(())
+}
+
+/// A replayed partition, ready to serve: all of it is durable.
+fn opened(
+    shared: &Arc<Shared>,
+    topic: Arc<crate::metadata::TopicImage>,
+    index: i32,
+    mut state: State,
+) -> Arc<Partition> {
+    let log_start = topic.partitions.get(index as usize).map_or(0, |held| held.log_start);
+    state.high_watermark = state.log.log_end;
+    state.log.transactions.advance(state.high_watermark);
+    state.log.advance_start(log_start);
+    if state.log.halted.is_some() {
+        shared.metrics.mirror_halted.inc();
+    }
+    let waiting: usize = state.tail.batches().map(Batch::size_bytes).sum();
+    if state.log.log_end > state.uploaded_end {
+        state.touched(&shared.env);
+    }
+    let partition = Partition::new(shared.clone(), topic, index, state);
+    if waiting > 0 {
+        shared.appended(waiting);
+    }
+    partition
+}

@@ -1,0 +1,134 @@
+//! All partitions of this broker, kept in step with the metadata.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::log_state::LogState;
+use super::{Partition, Shared, State};
+use crate::metadata::{Image, TopicImage};
+use crate::storage::WalError;
+
+/// Longest hold-back of a producer's response (ms), reached at the bound.
+const THROTTLE_MS_MAX: f64 = 1_000.0;
+
+/// All partitions of this broker. Cheap to clone.
+#[derive(Clone)]
+pub struct Partitions {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub shared: Arc<Shared>,
+    pub wal_id: Uuid,
+    pub stopping: CancellationToken,
+    pub tasks: TaskTracker,
+    open: RwLock<Open>,
+}
+
+type Topics = Arc<HashMap<Uuid, Arc<TopicImage>>>;
+
+struct Open {
+    partitions: HashMap<(Uuid, i32), Arc<Partition>>,
+    /// The topics that `partitions` reflects, and the version of their image.
+    topics: Topics,
+    version: u64,
+}
+
+impl Inner {
+    pub fn new(shared: Arc<Shared>, wal_id: Uuid, partitions: HashMap<(Uuid, i32), Arc<Partition>>) -> Inner {
+        shared.metrics.partitions.set(partitions.len() as i64);
+        Inner {
+            shared,
+            wal_id,
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            open: RwLock::new(Open { partitions, topics: Topics::default(), version: 0 }),
+        }
+    }
+
+    /// Every partition, in a fixed order.
+    pub fn all(&self) -> Vec<Arc<Partition>> {
+        let mut all: Vec<_> = self.open.read().partitions.values().cloned().collect();
+        all.sort_by_key(|partition| (partition.name.topic_id, partition.name.index));
+        all
+    }
+
+    /// Opens partitions that are new in the image and drops those that are gone.
+    pub fn sync(&self, image: &Image) {
+        let mut open = self.open.write();
+        // Somebody else may have been faster with a newer image: going back would drop what it opened.
+        if image.version < open.version || Arc::ptr_eq(&open.topics, &image.topics_by_id) {
+            return;
+        }
+        open.version = image.version;
+        let gone = open.partitions.extract_if(|(topic_id, _), _| image.topic_by_id(*topic_id).is_none());
+        let gone: Vec<_> = gone.map(|(_, partition)| partition).collect();
+        for topic in image.topics_by_id.values() {
+            for (index, held) in topic.partitions.iter().enumerate() {
+                let index = index as i32;
+                open.partitions.entry((topic.id, index)).or_insert_with(|| {
+                    let mut log = LogState { log_end: held.log_start, ..LogState::default() };
+                    log.advance_start(held.log_start);
+                    Partition::new(self.shared.clone(), topic.clone(), index, State::new(log))
+                });
+            }
+        }
+        open.topics = image.topics_by_id.clone();
+        self.shared.metrics.partitions.set(open.partitions.len() as i64);
+        drop(open);
+        gone.iter().for_each(|partition| partition.drop_log());
+    }
+
+    /// Follows the metadata until the broker stops.
+    pub async fn follow_metadata(self: Arc<Inner>) {
+        let mut changes = self.shared.metadata.changes();
+        loop {
+            self.sync(&self.shared.metadata.image());
+            let changed = tokio::select! {
+                changed = changes.changed() => changed,
+                () = self.stopping.cancelled() => return,
+            };
+            if changed.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Partitions {
+    /// The partition, if the topic exists and has so many.
+    pub fn get(&self, topic_id: Uuid, index: i32) -> Option<Arc<Partition>> {
+        let find = || self.inner.open.read().partitions.get(&(topic_id, index)).cloned();
+        find().or_else(|| {
+            // Created a moment ago, maybe.
+            self.inner.sync(&self.inner.shared.metadata.image());
+            find()
+        })
+    }
+
+    /// How long to hold back the next response to a producer, so that the store keeps up: zero below half of
+    /// `unuploaded_bytes_max`, up to one second at the bound.
+    pub fn produce_throttle_ms(&self) -> i32 {
+        let shared = &self.inner.shared;
+        let filled = shared.unuploaded_bytes() as f64 / shared.config.unuploaded_bytes_max as f64;
+        ((filled - 0.5) * 2.0 * THROTTLE_MS_MAX).clamp(0.0, THROTTLE_MS_MAX) as i32
+    }
+
+    /// Resolves when the WAL has failed for good: the process must exit (and restart).
+    pub async fn failed(&self) -> WalError {
+        self.inner.shared.wal.failed().await
+    }
+
+    /// Makes everything durable and stops the background work.
+    pub async fn close(&self) {
+        self.inner.stopping.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        self.inner.shared.wal.close().await;
+    }
+}

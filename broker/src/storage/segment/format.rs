@@ -1,0 +1,182 @@
+//! The segment object. All integers big-endian.
+//!
+//! ```text
+//! object   batches of partition A | batches of partition B | … | footer | trailer (24)
+//! footer   per partition: topic id 16 | index 4 | page count 4 | pages
+//! page     base offset 8 | last offset 8 | max timestamp 8 | position 8 | length 4 | crc 4
+//! trailer  footer position 8 | footer length 4 | footer crc 4 | magic 8
+//! ```
+//!
+//! A page is a run of whole batches of about [`PAGE_BYTES`]: what the block cache holds and checks.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use towpath_wire::batch::Batch;
+use uuid::Uuid;
+
+use crate::metadata::{ObjectId, SegmentRange};
+
+/// Pages grow to this size, or to one batch where that is larger.
+pub(super) const PAGE_BYTES: usize = 256 * 1024;
+/// Size of the trailer.
+pub(super) const TRAILER_BYTES: usize = 24;
+
+const MAGIC: [u8; 8] = *b"TOWPSEG1";
+const PAGE_ENTRY_BYTES: usize = 40;
+
+/// A run of whole batches of one partition in an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageInfo {
+    /// First offset covered.
+    pub base_offset: i64,
+    /// Last offset covered.
+    pub last_offset: i64,
+    /// Largest timestamp inside (UTC ms).
+    pub max_timestamp_ms: i64,
+    /// Where the bytes start in the object.
+    pub position: u64,
+    /// How many bytes.
+    pub length: u32,
+    /// CRC-32C of the bytes.
+    pub checksum: u32,
+}
+
+/// Pages of each partition in an object.
+pub(super) type ObjectIndex = HashMap<(Uuid, i32), Arc<[PageInfo]>>;
+
+/// Puts an object together, sharing the batches' bytes.
+pub(crate) struct SegmentBuilder {
+    object: ObjectId,
+    chunks: Vec<Bytes>,
+    position: u64,
+    ranges: Vec<SegmentRange>,
+    footer: BytesMut,
+}
+
+impl SegmentBuilder {
+    /// An empty object.
+    pub fn new(object: ObjectId) -> SegmentBuilder {
+        SegmentBuilder {
+            object,
+            chunks: Vec::new(),
+            position: 0,
+            ranges: Vec::new(),
+            footer: BytesMut::new(),
+        }
+    }
+
+    /// Adds the batches of one partition, in order. Each partition once.
+    pub fn add(&mut self, topic_id: Uuid, partition: i32, batches: impl IntoIterator<Item = Batch>) {
+        let mut pages: Vec<PageInfo> = Vec::new();
+        let start = self.position;
+        for batch in batches {
+            let size = batch.size_bytes() as u32;
+            match pages.last_mut() {
+                Some(page) if (page.length + size) as usize <= PAGE_BYTES => {
+                    page.last_offset = batch.last_offset();
+                    page.max_timestamp_ms = page.max_timestamp_ms.max(batch.max_timestamp_ms());
+                    page.length += size;
+                    page.checksum = crc32c::crc32c_append(page.checksum, batch.bytes());
+                }
+                _ => pages.push(PageInfo {
+                    base_offset: batch.base_offset(),
+                    last_offset: batch.last_offset(),
+                    max_timestamp_ms: batch.max_timestamp_ms(),
+                    position: self.position,
+                    length: size,
+                    checksum: crc32c::crc32c(batch.bytes()),
+                }),
+            }
+            self.position += u64::from(size);
+            self.chunks.push(batch.into_bytes());
+        }
+        let (Some(first), Some(last)) = (pages.first(), pages.last()) else { return };
+        self.ranges.push(SegmentRange {
+            topic_id,
+            partition,
+            object: self.object,
+            base_offset: first.base_offset,
+            last_offset: last.last_offset,
+            max_timestamp_ms: pages.iter().map(|page| page.max_timestamp_ms).fold(-1, i64::max),
+            position: start,
+            length: (self.position - start) as u32,
+            checksum: pages
+                .iter()
+                .fold(0, |sum, page| crc32c::crc32c_combine(sum, page.checksum, page.length as usize)),
+        });
+        self.footer.put_slice(topic_id.as_bytes());
+        self.footer.put_i32(partition);
+        self.footer.put_u32(pages.len() as u32);
+        for page in pages {
+            self.footer.put_i64(page.base_offset);
+            self.footer.put_i64(page.last_offset);
+            self.footer.put_i64(page.max_timestamp_ms);
+            self.footer.put_u64(page.position);
+            self.footer.put_u32(page.length);
+            self.footer.put_u32(page.checksum);
+        }
+    }
+
+    /// The object's bytes in order, its size, and what the metadata must know.
+    pub fn finish(mut self) -> (Vec<Bytes>, u64, Vec<SegmentRange>) {
+        let footer = self.footer.freeze();
+        let mut trailer = BytesMut::with_capacity(TRAILER_BYTES);
+        trailer.put_u64(self.position);
+        trailer.put_u32(footer.len() as u32);
+        trailer.put_u32(crc32c::crc32c(&footer));
+        trailer.put_slice(&MAGIC);
+        let size_bytes = self.position + (footer.len() + TRAILER_BYTES) as u64;
+        self.chunks.extend([footer, trailer.freeze()]);
+        (self.chunks, size_bytes, self.ranges)
+    }
+}
+
+/// Where the footer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Trailer {
+    pub footer_position: u64,
+    pub footer_length: u32,
+    footer_crc: u32,
+}
+
+impl Trailer {
+    /// Reads the last [`TRAILER_BYTES`] of an object.
+    pub fn decode(mut bytes: &[u8]) -> Option<Trailer> {
+        if bytes.len() != TRAILER_BYTES || !bytes.ends_with(&MAGIC) {
+            return None;
+        }
+        Some(Trailer {
+            footer_position: bytes.get_u64(),
+            footer_length: bytes.get_u32(),
+            footer_crc: bytes.get_u32(),
+        })
+    }
+
+    /// Reads the footer.
+    pub fn decode_footer(&self, mut bytes: &[u8]) -> Option<ObjectIndex> {
+        if bytes.len() != self.footer_length as usize || crc32c::crc32c(bytes) != self.footer_crc {
+            return None;
+        }
+        let mut index = ObjectIndex::new();
+        while !bytes.is_empty() {
+            let topic_id = Uuid::from_u128(bytes.try_get_u128().ok()?);
+            let partition = bytes.try_get_i32().ok()?;
+            let count = bytes.try_get_u32().ok()? as usize;
+            if count.checked_mul(PAGE_ENTRY_BYTES)? > bytes.len() {
+                return None;
+            }
+            let pages = (0..count).map(|_| PageInfo {
+                base_offset: bytes.get_i64(),
+                last_offset: bytes.get_i64(),
+                max_timestamp_ms: bytes.get_i64(),
+                position: bytes.get_u64(),
+                length: bytes.get_u32(),
+                checksum: bytes.get_u32(),
+            });
+            index.insert((topic_id, partition), pages.collect());
+        }
+        Some(index)
+    }
+}

@@ -1,0 +1,12 @@
+//! Segments: batches of many partitions in one object of the store, found again by a footer (DESIGN §5.2).
+//!
+//! Owns the object format, the block cache and the requests to the store. Which object holds what is the
+//! metadata's; this room only checks that it is so.
+
+mod cache;
+mod format;
+mod store;
+
+pub use format::PageInfo;
+pub(crate) use format::SegmentBuilder;
+pub use store::{SegmentError, SegmentRead, SegmentStore};

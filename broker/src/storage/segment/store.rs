@@ -1,0 +1,289 @@
+//! Segment objects, snapshots and their requests to the object store.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::{
+    Error as StoreError, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+};
+use towpath_env::Env;
+use towpath_env::retry::{Failure, RetryPolicy, retry};
+use towpath_wire::batch::views;
+
+use super::cache::{Block, BlockCache, BlockKey};
+use super::format::{ObjectIndex, PageInfo, TRAILER_BYTES, Trailer};
+use crate::metadata::{ObjectId, SegmentRange};
+use crate::partition::ReadLimits;
+use crate::storage::{StorageConfig, StorageMetrics};
+
+/// How many bytes of an object's end are asked for to find trailer and footer in one request.
+const FOOTER_GUESS_BYTES: u64 = 32 * 1024;
+/// Reads of a partition's segments wait for each other in so many lanes, so that a page is fetched once.
+const FETCH_LANES: usize = 64;
+
+/// Why a segment could not be read or written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SegmentError {
+    /// The object is not there: deleted or merged away, or lost.
+    #[error("object {object} is missing")]
+    Gone {
+        /// The object.
+        object: String,
+    },
+    /// The store failed.
+    #[error("object {object}: {reason}")]
+    Store {
+        /// The object.
+        object: String,
+        /// What the store said.
+        reason: String,
+    },
+    /// The object does not hold what it must.
+    #[error("object {object} is damaged: {reason}")]
+    Damaged {
+        /// The object.
+        object: String,
+        /// What does not hold.
+        reason: String,
+    },
+}
+
+/// Batches read from one range.
+#[derive(Clone, Debug, Default)]
+pub struct SegmentRead {
+    /// Runs of whole batches, in order.
+    pub batches: Vec<Bytes>,
+    /// Reading stopped at a limit or at the end asked for, not at the end of the range.
+    pub limited: bool,
+}
+
+/// The store's segments, with their cache.
+pub struct SegmentStore {
+    store: Arc<dyn ObjectStore>,
+    env: Env,
+    cache: BlockCache,
+    read_ahead_bytes: u64,
+    lanes: Vec<tokio::sync::Mutex<()>>,
+    metrics: StorageMetrics,
+}
+
+impl SegmentStore {
+    /// Segments in `store`.
+    pub fn new(
+        store: Arc<dyn ObjectStore>,
+        config: &StorageConfig,
+        env: Env,
+        metrics: StorageMetrics,
+    ) -> SegmentStore {
+        SegmentStore {
+            store,
+            env,
+            cache: BlockCache::new(config.block_cache_bytes_max, metrics.block_cache_bytes.clone()),
+            read_ahead_bytes: config.read_ahead_bytes as u64,
+            lanes: (0..FETCH_LANES).map(|_| tokio::sync::Mutex::new(())).collect(),
+            metrics,
+        }
+    }
+
+    /// Where a segment lives.
+    pub fn segment_key(object: ObjectId) -> String {
+        format!("segments/{object}")
+    }
+
+    /// Puts an object under a name of its own, trying until it is there. Putting the same again is no error: a
+    /// put whose outcome is unknown is repeated.
+    pub async fn put(&self, key: &str, chunks: Vec<Bytes>) {
+        let payload = PutPayload::from_iter(chunks);
+        let result = retry(&self.env, RetryPolicy::FOREVER, || async {
+            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            let put = self.store.put_opts(&Path::from(key), payload.clone(), options).await;
+            self.count("put", payload.content_length(), &put);
+            match put {
+                Ok(_) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
+                Err(error) => {
+                    tracing::warn!(key, %error, "a put failed and is repeated");
+                    Err(Failure::Transient(error))
+                }
+            }
+        });
+        // Without a limit in time it ends with success only.
+        let _ = result.await;
+    }
+
+    /// A whole object.
+    pub async fn get(&self, key: &str) -> Result<Bytes, SegmentError> {
+        let got = async { self.store.get(&Path::from(key)).await?.bytes().await }.await;
+        self.count("get", got.as_ref().map_or(0, Bytes::len), &got);
+        got.map_err(|error| failed(key, error))
+    }
+
+    /// Removes an object; that it is gone already is no error.
+    pub async fn delete(&self, key: &str) -> Result<(), SegmentError> {
+        let deleted = self.store.delete(&Path::from(key)).await;
+        self.count("delete", 0, &deleted);
+        match deleted {
+            Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(failed(key, error)),
+        }
+    }
+
+    /// The pages of one range, in order.
+    pub async fn pages(&self, range: &SegmentRange) -> Result<Arc<[PageInfo]>, SegmentError> {
+        let index = self.index(range.object).await?;
+        index.get(&(range.topic_id, range.partition)).cloned().ok_or_else(|| {
+            damaged(range.object, format!("no batches of {}-{}", range.topic_id, range.partition))
+        })
+    }
+
+    /// The bytes of one page; pages behind it are read ahead with the same request.
+    pub async fn page(
+        &self,
+        range: &SegmentRange,
+        pages: &[PageInfo],
+        index: usize,
+    ) -> Result<Bytes, SegmentError> {
+        let page = &pages[index];
+        let key = (range.object, Some(page.position));
+        if let Some(bytes) = self.cached_page(&key) {
+            return Ok(bytes);
+        }
+        let lane = (range.topic_id.as_u128() as usize).wrapping_add(range.partition as usize) % FETCH_LANES;
+        let _fetching = self.lanes[lane].lock().await;
+        if let Some(Block::Page(bytes)) = self.cache.get(&key) {
+            return Ok(bytes);
+        }
+        let ahead = pages[index..].iter().take_while(|next| {
+            let end = next.position + u64::from(next.length) - page.position;
+            next.position == page.position
+                || end <= self.read_ahead_bytes && !self.cache.holds(&(range.object, Some(next.position)))
+        });
+        let fetched: Vec<&PageInfo> = ahead.collect();
+        let end = fetched.last().map_or(page.position, |last| last.position + u64::from(last.length));
+        let content = self.get_range(range.object, GetRange::Bounded(page.position..end)).await?;
+        let mut wanted = None;
+        for next in fetched {
+            let start = (next.position - page.position) as usize;
+            let bytes = content.slice(start..start + next.length as usize);
+            if crc32c::crc32c(&bytes) != next.checksum {
+                return Err(damaged(range.object, format!("page at byte {} does not check", next.position)));
+            }
+            self.cache.put((range.object, Some(next.position)), Block::Page(bytes.clone()), bytes.len());
+            wanted.get_or_insert(bytes);
+        }
+        Ok(wanted.unwrap_or_default())
+    }
+
+    /// Batches of a range from the one that holds `from` (or the next) on, that lie wholly below `end`.
+    pub async fn read(
+        &self,
+        range: &SegmentRange,
+        from: i64,
+        end: i64,
+        limits: ReadLimits,
+    ) -> Result<SegmentRead, SegmentError> {
+        let pages = self.pages(range).await?;
+        let mut read = SegmentRead::default();
+        let mut bytes_left = limits.bytes_max;
+        let first = pages.partition_point(|page| page.last_offset < from);
+        for index in first..pages.len() {
+            let content = self.page(range, &pages, index).await?;
+            let at_least_one = limits.at_least_one && read.batches.is_empty();
+            let taken = take(&content, (from, end), (bytes_left, at_least_one));
+            let (start, stop) =
+                taken.ok_or_else(|| damaged(range.object, "a page is no batches".to_owned()))?;
+            if stop > start {
+                read.batches.push(content.slice(start..stop));
+                bytes_left = bytes_left.saturating_sub(stop - start);
+            }
+            if stop < content.len() {
+                read.limited = true;
+                break;
+            }
+        }
+        Ok(read)
+    }
+
+    fn cached_page(&self, key: &BlockKey) -> Option<Bytes> {
+        let found = self.cache.get(key);
+        let result = if found.is_some() { "hit" } else { "miss" };
+        self.metrics.block_cache_lookups.with_label_values(&[result]).inc();
+        match found? {
+            Block::Page(bytes) => Some(bytes),
+            Block::Index(_) => None,
+        }
+    }
+
+    async fn index(&self, object: ObjectId) -> Result<Arc<ObjectIndex>, SegmentError> {
+        let key = (object, None);
+        if let Some(Block::Index(index)) = self.cache.get(&key) {
+            return Ok(index);
+        }
+        let tail = self.get_range(object, GetRange::Suffix(FOOTER_GUESS_BYTES)).await?;
+        let trailer = tail.len().checked_sub(TRAILER_BYTES).and_then(|at| Trailer::decode(&tail[at..]));
+        let trailer = trailer.ok_or_else(|| damaged(object, "its trailer does not read".to_owned()))?;
+        let length = trailer.footer_length as usize;
+        let footer = match tail.len().checked_sub(TRAILER_BYTES + length) {
+            Some(start) => tail.slice(start..start + length),
+            None => {
+                let start = trailer.footer_position;
+                self.get_range(object, GetRange::Bounded(start..start + length as u64)).await?
+            }
+        };
+        let index = trailer.decode_footer(&footer);
+        let index = Arc::new(index.ok_or_else(|| damaged(object, "its footer does not check".to_owned()))?);
+        self.cache.put(key, Block::Index(index.clone()), footer.len() + length);
+        Ok(index)
+    }
+
+    async fn get_range(&self, object: ObjectId, range: GetRange) -> Result<Bytes, SegmentError> {
+        let key = SegmentStore::segment_key(object);
+        let options = GetOptions { range: Some(range), ..GetOptions::default() };
+        let path = Path::from(key.as_str());
+        let got = async { self.store.get_opts(&path, options).await?.bytes().await }.await;
+        self.count("get", got.as_ref().map_or(0, Bytes::len), &got);
+        got.map_err(|error| failed(&key, error))
+    }
+
+    fn count<T, E>(&self, kind: &str, bytes: usize, result: &Result<T, E>) {
+        self.metrics.object_requests.with_label_values(&[kind]).inc();
+        match result {
+            Ok(_) => self.metrics.object_bytes.with_label_values(&[kind]).inc_by(bytes as u64),
+            Err(_) => self.metrics.object_failures.with_label_values(&[kind]).inc(),
+        }
+    }
+}
+
+/// Which bytes of a page hold the batches that end at or behind `from`, lie below `end` and fit the limit.
+fn take(
+    page: &[u8],
+    (from, end): (i64, i64),
+    (bytes_max, at_least_one): (usize, bool),
+) -> Option<(usize, usize)> {
+    let (mut start, mut stop) = (0, 0);
+    for batch in views(page) {
+        let batch = batch.ok()?;
+        let next = stop + batch.size_bytes();
+        if batch.last_offset() < from {
+            (start, stop) = (next, next);
+            continue;
+        }
+        let fits = next - start <= bytes_max || (at_least_one && stop == start);
+        if batch.next_offset() > end || !fits {
+            break;
+        }
+        stop = next;
+    }
+    Some((start, stop))
+}
+
+fn failed(key: &str, error: StoreError) -> SegmentError {
+    match error {
+        StoreError::NotFound { .. } => SegmentError::Gone { object: key.to_owned() },
+        error => SegmentError::Store { object: key.to_owned(), reason: error.to_string() },
+    }
+}
+
+fn damaged(object: ObjectId, reason: String) -> SegmentError {
+    SegmentError::Damaged { object: SegmentStore::segment_key(object), reason }
+}
