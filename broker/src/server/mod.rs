@@ -34,7 +34,8 @@ use crate::http;
 use crate::metadata::entry::BrokerRegistered;
 use crate::metadata::{Entry, Metadata, OpenError, ProposeError};
 use crate::metrics::ServerMetrics;
-use crate::partition::Partitions;
+use crate::partition::{OpenError as StorageError, Partitions};
+use crate::storage::StorageConfig;
 
 /// A running broker. Tests, the demo and the CLI embed it.
 pub struct Broker {
@@ -78,6 +79,9 @@ pub enum StartError {
     /// The metadata could not be replayed.
     #[error(transparent)]
     Metadata(#[from] OpenError),
+    /// The WAL and the segments do not open.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     /// The broker could not be registered.
     #[error("the broker could not register itself: {0}")]
     Register(#[from] ProposeError),
@@ -177,17 +181,19 @@ async fn open(
     let store_url = store_url(&config)?;
     let store = towpath_shared_log::open_store(&store_url).await?;
     towpath_shared_log::probe(&store, &env).await?;
-    let metadata = Metadata::open(store, env.clone(), config.node_id).await?;
+    let metadata = Metadata::open(store.clone(), env.clone(), config.node_id).await?;
     let (host, port) = advertised.clone();
     let registered = BrokerRegistered { node_id: config.node_id, host, port, rack: config.rack.clone() };
     metadata.propose(Entry::BrokerRegistered(registered)).await?;
+    let storage = StorageConfig::new(config.node_id, config.data.join("wal"));
+    let partitions = Partitions::open(storage, metadata.clone(), store, env.clone(), registry).await?;
     let metrics = ServerMetrics::new(registry, &config.limits)?;
     let limits = &config.limits;
     Ok(Shared {
         advertised,
         store_url,
         metadata,
-        partitions: Partitions {},
+        partitions,
         groups: Groups {},
         producer_ids: ProducerIds::default(),
         fetch_sessions: FetchSessions::new(
