@@ -223,3 +223,6 @@ fn store_url(config: &BrokerConfig) -> Result<String, StartError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+//! The whole front over TCP, with an embedded broker.
+
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::*;
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request as KafkaRequest};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use towpath_wire::versions::{BROKER_VERSIONS, is_private, range};
+
+use super::*;
+use crate::config::Limits;
+
+/// Nothing here takes as long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn broker(limits: Limits) -> (Broker, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let config = BrokerConfig {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        http: Some("127.0.0.1:0".parse().unwrap()),
+        data: directory.path().to_owned(),
+        limits,
+        ..BrokerConfig::default()
+    };
+    (Broker::start(config, Env::real()).await.unwrap(), directory)
+}
+
+struct RawClient {
+    socket: TcpStream,
+}
+
+impl RawClient {
+    async fn connect(broker: &Broker) -> RawClient {
+        RawClient { socket: TcpStream::connect(broker.address()).await.unwrap() }
+    }
+
+    async fn send(&mut self, frame: &[u8]) {
+        self.socket.write_all(frame).await.unwrap();
+    }
+
+    /// One response frame without its length; `None` when the broker has closed.
+    async fn receive(&mut self) -> Option<Bytes> {
+        let read = async {
+            let size = self.socket.read_i32().await.ok()?;
+            let mut frame = vec![0; size as usize];
+            self.socket.read_exact(&mut frame).await.ok()?;
+            Some(Bytes::from(frame))
+        };
+        timeout(PATIENCE, read).await.expect("an answer or an end")
+    }
+
+    async fn call<R: KafkaRequest>(&mut self, version: i16, request: &R) -> Option<R::Response> {
+        self.send(&request_frame(version, request)).await;
+        let mut frame = self.receive().await?;
+        assert_eq!(frame.get_i32(), 7, "correlation id");
+        if R::Response::header_version(version) >= 1 {
+            assert_eq!(frame.get_u8(), 0);
+        }
+        let response = R::Response::decode(&mut frame, version).unwrap();
+        assert!(frame.is_empty(), "API {} v{version}: bytes left over", R::KEY);
+        Some(response)
+    }
+}
+
+fn request_frame<R: KafkaRequest>(version: i16, request: &R) -> BytesMut {
+    let mut frame = BytesMut::from(&[0; 4][..]);
+    let header = RequestHeader::default()
+        .with_request_api_key(R::KEY)
+        .with_request_api_version(version)
+        .with_correlation_id(7);
+    header.encode(&mut frame, R::header_version(version)).unwrap();
+    request.encode(&mut frame, version).unwrap();
+    let size = frame.len() as i32 - 4;
+    (&mut frame[..4]).put_i32(size);
+    frame
+}
+
+/// Sends `request` in every advertised version that has its fields; all must be answered in their own version.
+async fn sweep<R: KafkaRequest>(client: &mut RawClient, seen: &mut Vec<i16>, request: impl Fn(i16) -> R) {
+    let (min, max) = range(R::KEY).unwrap();
+    for version in min.max(R::VERSIONS.min)..=max {
+        let answered = client.call(version, &request(version)).await;
+        assert!(answered.is_some(), "API {} v{version} closed the connection", R::KEY);
+    }
+    seen.push(R::KEY);
+}
+
+#[tokio::test]
+async fn every_advertised_version_of_every_api_is_answered() {
+    let (broker, _directory) = broker(Limits::default()).await;
+    let mut client = RawClient::connect(&broker).await;
+    let seen = &mut Vec::new();
+    let client = &mut client;
+    sweep(client, seen, |_| AlterConfigsRequest::default()).await;
+    sweep(client, seen, |_| ApiVersionsRequest::default()).await;
+    sweep(client, seen, |_| CreatePartitionsRequest::default()).await;
+    sweep(client, seen, |_| CreateTopicsRequest::default()).await;
+    sweep(client, seen, |_| DeleteGroupsRequest::default()).await;
+    sweep(client, seen, |_| DeleteRecordsRequest::default()).await;
+    sweep(client, seen, |_| DeleteTopicsRequest::default()).await;
+    sweep(client, seen, |_| DescribeClusterRequest::default()).await;
+    sweep(client, seen, |_| DescribeConfigsRequest::default()).await;
+    sweep(client, seen, |_| DescribeGroupsRequest::default()).await;
+    sweep(client, seen, |_| DescribeLogDirsRequest::default()).await;
+    sweep(client, seen, |_| DescribeProducersRequest::default()).await;
+    sweep(client, seen, |_| DescribeTopicPartitionsRequest::default()).await;
+    sweep(client, seen, |_| DescribeTransactionsRequest::default()).await;
+    sweep(client, seen, |_| FetchRequest::default()).await;
+    sweep(client, seen, |_| FindCoordinatorRequest::default()).await;
+    sweep(client, seen, |_| HeartbeatRequest::default()).await;
+    sweep(client, seen, |_| IncrementalAlterConfigsRequest::default()).await;
+    sweep(client, seen, |_| InitProducerIdRequest::default()).await;
+    sweep(client, seen, |_| JoinGroupRequest::default()).await;
+    sweep(client, seen, |_| LeaveGroupRequest::default()).await;
+    sweep(client, seen, |_| ListGroupsRequest::default()).await;
+    sweep(client, seen, |_| ListOffsetsRequest::default()).await;
+    sweep(client, seen, |_| ListTransactionsRequest::default()).await;
+    sweep(client, seen, |_| MetadataRequest::default()).await;
+    sweep(client, seen, |_| OffsetCommitRequest::default()).await;
+    sweep(client, seen, |_| OffsetDeleteRequest::default()).await;
+    sweep(client, seen, |_| OffsetFetchRequest::default()).await;
+    sweep(client, seen, |_| OffsetForLeaderEpochRequest::default()).await;
+    sweep(client, seen, |_| ProduceRequest::default().with_acks(-1)).await;
+    sweep(client, seen, |_| SaslAuthenticateRequest::default()).await;
+    sweep(client, seen, |_| SaslHandshakeRequest::default()).await;
+    sweep(client, seen, |_| SyncGroupRequest::default()).await;
+    for (key, ..) in BROKER_VERSIONS.iter().filter(|(key, ..)| !is_private(*key)) {
+        assert!(seen.contains(key), "API key {key} is advertised and not in this test");
+    }
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn an_unknown_version_of_api_versions_is_answered_in_version_0() {
+    let (broker, _directory) = broker(Limits::default()).await;
+    let mut client = RawClient::connect(&broker).await;
+    let mut frame = Vec::from([0, 0, 0, 11, 0, 18, 0, 99, 0, 0, 0, 5]);
+    frame.extend([0xff, 0xff, 0]);
+    client.send(&frame).await;
+    let mut answer = client.receive().await.unwrap();
+    assert_eq!(answer.get_i32(), 5);
+    let response = ApiVersionsResponse::decode(&mut answer, 0).unwrap();
+    assert_eq!((response.error_code, response.api_keys.len()), (35, BROKER_VERSIONS.len()));
+    // The connection lives on.
+    assert!(client.call(0, &ApiVersionsRequest::default()).await.is_some());
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_hostile_frame_ends_its_own_connection_and_no_other() {
+    let (broker, _directory) = broker(Limits::default()).await;
+    let mut good = RawClient::connect(&broker).await;
+    let hostile: [&[u8]; 6] = [
+        b"GET / HTTP/1.1\r\n\r\n",
+        &[0xff; 64],
+        &[0, 0, 0, 0],
+        &[0, 0, 0, 3, 0, 3, 0],
+        // Metadata v1 with two billion topics.
+        &[0, 0, 0, 14, 0, 3, 0, 1, 0, 0, 0, 1, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff],
+        // An API that no broker has.
+        &[0, 0, 0, 10, 0x7f, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff],
+    ];
+    for frame in hostile {
+        let mut bad = RawClient::connect(&broker).await;
+        bad.send(frame).await;
+        assert_eq!(bad.receive().await, None, "{frame:?}");
+        assert!(good.call(4, &MetadataRequest::default()).await.is_some());
+    }
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_over_the_bound_is_closed_and_the_others_are_served() {
+    let (broker, _directory) = broker(Limits { connections_max: 1, ..Limits::default() }).await;
+    let mut first = RawClient::connect(&broker).await;
+    assert!(first.call(0, &ApiVersionsRequest::default()).await.is_some());
+    assert_eq!(RawClient::connect(&broker).await.receive().await, None);
+    assert!(first.call(0, &ApiVersionsRequest::default()).await.is_some());
+    assert_eq!(broker.shared.metrics.connections_closed.with_label_values(&["too_many"]).get(), 1);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn stopping_ends_a_long_poll_at_once_and_answers_it() {
+    let (broker, _directory) = broker(Limits::default()).await;
+    let mut client = RawClient::connect(&broker).await;
+    // Sent before the stop, taken for sure once a request behind it on another connection is answered.
+    assert!(client.call(0, &ApiVersionsRequest::default()).await.is_some());
+    let stopped = tokio::spawn(broker.stop());
+    assert_eq!(client.receive().await, None);
+    timeout(PATIENCE, stopped).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_pages_tell_health_readiness_and_metrics() {
+    let (broker, _directory) = broker(Limits::default()).await;
+    let address = broker.http_address().unwrap();
+    for (path, expected) in [("/healthz", "ok"), ("/readyz", "ready"), ("/metrics", "towpath_broker_connections ")] {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut page = String::new();
+        timeout(PATIENCE, socket.read_to_string(&mut page)).await.unwrap().unwrap();
+        assert!(page.starts_with("HTTP/1.1 200") && page.contains(expected), "{path}: {page}");
+    }
+    broker.stop().await;
+}
