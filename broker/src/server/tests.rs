@@ -199,7 +199,9 @@ async fn stopping_ends_a_long_poll_at_once_and_answers_it() {
 async fn the_pages_tell_health_readiness_and_metrics() {
     let (broker, _directory) = broker(Limits::default()).await;
     let address = broker.http_address().unwrap();
-    for (path, expected) in [("/healthz", "ok"), ("/readyz", "ready"), ("/metrics", "towpath_broker_connections ")] {
+    for (path, expected) in
+        [("/healthz", "ok"), ("/readyz", "ready"), ("/metrics", "towpath_broker_connections ")]
+    {
         let mut socket = TcpStream::connect(address).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         socket.write_all(request.as_bytes()).await.unwrap();
