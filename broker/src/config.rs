@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::group::GroupConfig;
+
 /// Kafka's default for `socket.request.max.bytes`: no client is configured to send more.
 const REQUEST_BYTES_MAX: usize = 100 * 1024 * 1024;
 /// Kafka's default for the broker's `fetch.max.bytes`.
@@ -55,6 +57,10 @@ pub struct BrokerConfig {
     pub auto_create_topics: bool,
     /// Kafka's `num.partitions`: partitions of a topic created without a count.
     pub partitions_default: i32,
+    /// Consumer groups.
+    pub groups: GroupConfig,
+    /// Comes up with another disk WAL than the one that the store names, giving up what only that one held.
+    pub accept_wal_loss: bool,
     /// The bounds.
     pub limits: Limits,
 }
@@ -72,6 +78,8 @@ impl Default for BrokerConfig {
             rack: None,
             auto_create_topics: false,
             partitions_default: 1,
+            groups: GroupConfig::default(),
+            accept_wal_loss: false,
             limits: Limits::default(),
         }
     }

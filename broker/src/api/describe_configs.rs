@@ -147,6 +147,11 @@ fn broker_values(broker: &Shared) -> BTreeMap<String, String> {
     let mut values = BTreeMap::from([
         ("advertised.listeners", format!("PLAINTEXT://{host}:{port}")),
         ("auto.create.topics.enable", config.auto_create_topics.to_string()),
+        ("group.initial.rebalance.delay.ms", config.groups.initial_rebalance_delay_ms.to_string()),
+        ("group.max.session.timeout.ms", config.groups.session_timeout_max_ms.to_string()),
+        ("group.min.session.timeout.ms", config.groups.session_timeout_min_ms.to_string()),
+        ("offsets.retention.minutes", (config.groups.offsets_retention_ms / 60_000).to_string()),
+        ("offsets.topic.num.partitions", config.groups.offsets_partitions.to_string()),
         ("broker.id", config.node_id.to_string()),
         ("listeners", format!("PLAINTEXT://{}", config.listen)),
         ("node.id", config.node_id.to_string()),

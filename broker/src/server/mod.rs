@@ -126,6 +126,12 @@ impl Broker {
         self.http_address
     }
 
+    /// Resolves with the reason when the broker can't go on (its WAL has failed for good): what it acknowledged
+    /// is safe, and it must be stopped and started again.
+    pub async fn failed(&self) -> String {
+        self.shared.partitions.failed().await.to_string()
+    }
+
     /// Stops taking requests, finishes those in flight, makes everything durable, and closes.
     pub async fn stop(self) {
         let Broker { shared, connections, listener, pages, .. } = self;

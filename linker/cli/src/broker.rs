@@ -29,6 +29,9 @@ pub struct Arguments {
     /// Where to serve /healthz, /readyz and /metrics [default: nowhere]
     #[arg(long, value_name = "HOST:PORT")]
     http: Option<String>,
+    /// Start although the store names another disk WAL, and give up what only that one held
+    #[arg(long)]
+    accept_wal_loss: bool,
     /// YAML file with the same keys and more (limits, node_id, auto_create_topics, …)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -48,9 +51,15 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let broker = Broker::start(config, Env::real()).await?;
-        signal::shutdown().await?;
+        let failure = tokio::select! {
+            asked = signal::shutdown() => asked.map(|()| None)?,
+            failure = broker.failed() => Some(failure),
+        };
         broker.stop().await;
-        Ok(())
+        match failure {
+            None => Ok(()),
+            Some(failure) => Err(anyhow!("the broker stopped itself: {failure}")),
+        }
     })
 }
 
@@ -81,6 +90,7 @@ fn configuration(arguments: Arguments) -> Result<BrokerConfig> {
     }
     config.data = arguments.data.unwrap_or(config.data);
     config.store = arguments.store.or(config.store);
+    config.accept_wal_loss |= arguments.accept_wal_loss;
     config.wal = match arguments.wal {
         Some(Wal::Disk) => WalKind::Disk,
         Some(Wal::Object) => WalKind::Object,
