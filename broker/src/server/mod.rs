@@ -28,7 +28,7 @@ pub use self::response::{EncodeError, Response, head};
 pub use self::shared::{ClientContext, Shared};
 use crate::api::fetch::session::FetchSessions;
 use crate::api::init_producer_id::ProducerIds;
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, WalKind};
 use crate::group::Groups;
 use crate::http;
 use crate::metadata::entry::BrokerRegistered;
@@ -182,6 +182,10 @@ async fn open(
     advertised: (String, u16),
     registry: &Registry,
 ) -> Result<Shared, StartError> {
+    if config.wal == WalKind::Object {
+        let message = "the object WAL is not there yet; fix: --wal disk";
+        return Err(StartError::Config(message.to_owned()));
+    }
     std::fs::create_dir_all(&config.data)
         .map_err(|source| StartError::Data { path: config.data.display().to_string(), source })?;
     let store_url = store_url(&config)?;
@@ -191,7 +195,8 @@ async fn open(
     let (host, port) = advertised.clone();
     let registered = BrokerRegistered { node_id: config.node_id, host, port, rack: config.rack.clone() };
     metadata.propose(Entry::BrokerRegistered(registered)).await?;
-    let storage = StorageConfig::new(config.node_id, config.data.join("wal"));
+    let mut storage = StorageConfig::new(config.node_id, config.data.join("wal"));
+    storage.wal_accept_loss = config.accept_wal_loss;
     let partitions = Partitions::open(storage, metadata.clone(), store, env.clone(), registry).await?;
     let metrics = ServerMetrics::new(registry, &config.limits)?;
     let limits = &config.limits;
