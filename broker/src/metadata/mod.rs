@@ -7,14 +7,21 @@
 //! Rule: what is written is decided by [`Image::apply`] alone, in the order of the log. Every broker that
 //! replays the same log holds the same image.
 
+mod checkpoint;
 pub mod config;
 pub mod entry;
 mod image;
 mod segments;
 mod service;
 mod topic_name;
+mod varint;
+mod writer;
 
-pub use entry::{Entry, Rejection};
+pub use entry::{
+    BrokerRegistered, ClusterCreated, ConfigResource, ConfigsAltered, DiskWalBound, Entry, LeaderEpochRaised,
+    LogStartAdvanced, ObjectBarred, ObjectDeleted, PartitionsAdded, ProducerIdsTaken, Rejection,
+    SegmentCommitted, SegmentsMerged, TopicCreated, TopicDeleted, WalTrim,
+};
 pub use image::{BrokerImage, EpochStart, Image, MirrorState, PartitionImage, TopicImage, WalImage};
 pub use segments::{ObjectId, ObjectImage, PartitionSegments, SegmentRange};
 pub use service::{Metadata, OpenError, ProposeError};

@@ -5,20 +5,29 @@ use std::sync::Arc;
 use object_store::ObjectStore;
 use parking_lot::Mutex;
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use towpath_env::Env;
-use towpath_shared_log::{ErrorKind, LogError};
+use towpath_shared_log::{ErrorKind, LogError, Polling, SharedLog};
 
-use super::entry::{ClusterCreated, Entry, Rejection};
+use super::entry::codec::encode_group;
+use super::entry::{Entry, Rejection};
 use super::image::Image;
+use super::writer::{Proposal, Request, Writer};
+
+/// Where the metadata log lives in the store.
+pub const LOG_PREFIX: &str = "metadata";
+/// So many proposals may wait; more wait before they are queued.
+const QUEUE_MAX: usize = 1_024;
 
 /// The cluster's metadata, shared by all rooms of one broker. Cheap to clone.
 #[derive(Clone)]
 pub struct Metadata {
-    shared: Arc<Shared>,
+    published: Arc<Published>,
+    requests: mpsc::Sender<Request>,
 }
 
-struct Shared {
+/// The newest image, as the writer publishes it.
+pub(super) struct Published {
     image: Mutex<Arc<Image>>,
     changes: watch::Sender<u64>,
 }
@@ -30,7 +39,9 @@ pub enum OpenError {
     #[error(transparent)]
     Log(#[from] LogError),
     /// The log or a checkpoint holds something that does not read.
-    #[error("the metadata log does not read at entry {index}: {reason}; a newer version may have written it")]
+    #[error(
+        "the metadata log does not read at entry {index}: {reason}; a newer version may have written it: start that version"
+    )]
     Unreadable {
         /// The entry.
         index: u64,
@@ -39,14 +50,24 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Whose fault it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            OpenError::Log(error) => error.kind(),
+            OpenError::Unreadable { .. } => ErrorKind::Store,
+        }
+    }
+}
+
 /// Why an entry did not take effect, or may not have.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub enum ProposeError {
     /// It broke a rule; nothing changed.
     #[error(transparent)]
     Rejected(#[from] Rejection),
     /// The store failed; it did not take effect.
-    #[error("the metadata log cannot be written: {0}")]
+    #[error("the metadata log cannot be used: {0}")]
     Log(#[source] Arc<LogError>),
     /// The store failed in the middle; it may take effect later, or not at all.
     #[error("it is unknown whether the change took effect: {0}; look before trying again")]
@@ -68,50 +89,268 @@ impl ProposeError {
 }
 
 impl Metadata {
-    /// Replays the shared log under `metadata/`; creates the cluster's id on first start.
-    pub async fn open(_store: Arc<dyn ObjectStore>, env: Env, _node_id: i32) -> Result<Metadata, OpenError> {
-        let mut image = Image::default();
-        let created = ClusterCreated { cluster_id: env.uuid().simple().to_string(), store_id: env.uuid() };
-        // An empty image takes its first entry.
-        let _ = image.apply(&Entry::ClusterCreated(created));
+    /// Replays the shared log under `metadata/`; creates the cluster's id on first start. Must be called in a tokio
+    /// runtime, where the log's single writer of this broker then lives until every clone is dropped.
+    pub async fn open(store: Arc<dyn ObjectStore>, env: Env, node_id: i32) -> Result<Metadata, OpenError> {
+        let log = SharedLog::open(store, LOG_PREFIX, env.clone()).await?;
         let (changes, _) = watch::channel(0);
-        Ok(Metadata { shared: Arc::new(Shared { image: Mutex::new(Arc::new(image)), changes }) })
+        let published = Arc::new(Published { image: Mutex::default(), changes });
+        let writer = Writer::start(log, env, node_id, published.clone()).await?;
+        let (requests, queue) = mpsc::channel(QUEUE_MAX);
+        tokio::spawn(writer.run(queue));
+        Ok(Metadata { published, requests })
     }
 
     /// The newest image that this broker knows.
     pub fn image(&self) -> Arc<Image> {
-        self.shared.image.lock().clone()
+        self.published.image.lock().clone()
     }
 
     /// Follows the image's version.
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.shared.changes.subscribe()
+        self.published.changes.subscribe()
     }
 
     /// Appends an entry and gives the image in which it took effect; or the rule that it broke at its place in
     /// the log.
+    ///
+    /// Proposals that wait at the same time share one object of the store. Dropping the future does not take the
+    /// proposal back.
     pub async fn propose(&self, entry: Entry) -> Result<Arc<Image>, ProposeError> {
         self.propose_all(vec![entry]).await
     }
 
-    /// Appends entries that take effect together or not at all.
+    /// Appends entries that take effect together or not at all: the error is that of the first that broke a rule.
     pub async fn propose_all(&self, entries: Vec<Entry>) -> Result<Arc<Image>, ProposeError> {
-        let mut image = self.shared.image.lock();
-        let mut next = Image::clone(&image);
+        if entries.is_empty() {
+            return Ok(self.image());
+        }
         for entry in &entries {
             entry.validate()?;
-            next.apply(entry)?;
         }
-        next.version += 1;
-        let next = Arc::new(next);
-        *image = next.clone();
-        drop(image);
-        self.shared.changes.send_replace(next.version);
-        Ok(next)
+        let encoded = encode_group(&entries);
+        self.ask(|reply| Request::Propose(Proposal { entries, encoded, reply })).await?
     }
 
     /// Reads the log to its end and gives the image there: a linearizable read, one request to the store.
     pub async fn refresh(&self) -> Result<Arc<Image>, ProposeError> {
-        Ok(self.image())
+        self.ask(Request::Refresh).await?
+    }
+
+    /// How to learn of other brokers' entries between one's own. Without this call the log is polled while another
+    /// broker is registered, and never while none is.
+    pub async fn set_polling(&self, polling: Polling) -> Result<(), ProposeError> {
+        self.ask(|reply| Request::SetPolling(polling, reply)).await
+    }
+
+    /// Serves what is queued, finishes a checkpoint under way and stops. Later proposals are refused.
+    pub async fn close(&self) {
+        // A writer that is gone already is closed.
+        let _ = self.ask(Request::Close).await;
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, ProposeError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.map_err(|_| ProposeError::Closed)?;
+        answer.await.map_err(|_| ProposeError::Closed)
+    }
+}
+
+impl Published {
+    pub(super) fn publish(&self, image: Arc<Image>) {
+        let version = image.version;
+        *self.image.lock() = image;
+        self.changes.send_replace(version);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use object_store::memory::InMemory;
+    use towpath_shared_log::fault::{Faults, FaultyStore};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::metadata::entry::*;
+    use crate::metadata::image::tests::{commit, topic};
+
+    fn store(env: &Env, faults: Faults) -> Arc<FaultyStore> {
+        FaultyStore::new(Arc::new(InMemory::new()), env.clone(), faults)
+    }
+
+    async fn open(store: &Arc<FaultyStore>, env: &Env, node_id: i32) -> Metadata {
+        Metadata::open(store.clone(), env.clone(), node_id).await.unwrap()
+    }
+
+    fn registered(node_id: i32) -> Entry {
+        BrokerRegistered { node_id, host: "localhost".to_owned(), port: 9092, rack: None }.into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_proposed_is_there_after_a_restart() {
+        let env = Env::seeded(1, 0);
+        let store = store(&env, Faults::NONE);
+        let metadata = open(&store, &env, 1).await;
+        let cluster_id = metadata.image().cluster_id.clone();
+        assert_eq!(cluster_id.len(), 22);
+        let mut changes = metadata.changes();
+        let image = metadata.propose(topic("orders", 1, 3).into()).await.unwrap();
+        assert!(image.topic("orders").is_some() && Arc::ptr_eq(&image, &metadata.image()));
+        assert_eq!(*changes.borrow_and_update(), image.version);
+        metadata.close().await;
+        assert!(matches!(metadata.propose(registered(1)).await, Err(ProposeError::Closed)));
+        let restarted = open(&store, &env, 1).await;
+        assert_eq!(*restarted.image(), *image);
+        assert_eq!(restarted.image().cluster_id, cluster_id);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_proposal_names_the_rule_and_writes_nothing() {
+        let env = Env::seeded(1, 0);
+        let store = store(&env, Faults::NONE);
+        let metadata = open(&store, &env, 1).await;
+        metadata.propose(topic("orders", 1, 3).into()).await.unwrap();
+        let before = store.requests().puts;
+        let error = metadata.propose(topic("orders", 2, 3).into()).await.unwrap_err();
+        assert!(matches!(&error, ProposeError::Rejected(Rejection::TopicExists(name)) if name == "orders"));
+        assert_eq!(error.kind(), ErrorKind::Caller);
+        let error = metadata.propose(topic("or ders", 2, 3).into()).await.unwrap_err();
+        assert!(matches!(error, ProposeError::Rejected(Rejection::TopicName(_))));
+        assert_eq!(store.requests().puts, before);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn entries_proposed_together_take_effect_together() {
+        let env = Env::seeded(1, 0);
+        let metadata = open(&store(&env, Faults::NONE), &env, 1).await;
+        metadata.propose(topic("orders", 1, 3).into()).await.unwrap();
+        let both = vec![topic("new", 2, 1).into(), topic("orders", 3, 1).into()];
+        assert!(matches!(metadata.propose_all(both).await, Err(ProposeError::Rejected(_))));
+        assert!(metadata.image().topic("new").is_none());
+        let both = vec![topic("new", 2, 1).into(), topic("newer", 3, 1).into()];
+        assert_eq!(metadata.propose_all(both).await.unwrap().topics_by_name.len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn proposals_that_wait_together_share_one_object() {
+        let env = Env::seeded(1, 0);
+        let store = store(&env, Faults { delay_max: Duration::from_millis(50), ..Faults::NONE });
+        let metadata = open(&store, &env, 1).await;
+        let before = store.requests().puts;
+        let creations = (0..500).map(|n| metadata.propose(topic(&format!("topic-{n}"), n, 1).into()));
+        for created in futures::future::join_all(creations).await {
+            created.unwrap();
+        }
+        assert_eq!(metadata.image().topics_by_name.len(), 500);
+        assert!(store.requests().puts - before <= 5, "{:?}", store.requests());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn alone_a_broker_asks_the_store_nothing_while_idle() {
+        let env = Env::seeded(1, 0);
+        let store = store(&env, Faults::NONE);
+        let metadata = open(&store, &env, 1).await;
+        metadata.propose(registered(1)).await.unwrap();
+        let before = store.requests();
+        env.sleep(Duration::from_secs(86_400)).await;
+        assert_eq!(store.requests(), before);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn brokers_that_know_of_each_other_see_each_others_entries_within_seconds() {
+        let env = Env::seeded(1, 0);
+        let store = store(&env, Faults::NONE);
+        let (one, two) = (open(&store, &env, 1).await, open(&store, &env, 2).await);
+        one.propose(registered(1)).await.unwrap();
+        two.propose(registered(2)).await.unwrap();
+        assert_eq!(one.refresh().await.unwrap().brokers.len(), 2);
+        let mut changes = one.changes();
+        changes.mark_unchanged();
+        env.sleep(Duration::from_secs(600)).await;
+        two.propose(topic("orders", 1, 3).into()).await.unwrap();
+        let seen = tokio::time::timeout(Duration::from_secs(6), changes.changed()).await;
+        seen.unwrap().unwrap();
+        assert_eq!(*one.image(), *two.image());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_given_by_the_newest_state_not_by_a_stale_image() {
+        let env = Env::seeded(1, 0);
+        let store = store(&env, Faults::NONE);
+        let (one, two) = (open(&store, &env, 1).await, open(&store, &env, 2).await);
+        one.propose(topic("orders", 1, 3).into()).await.unwrap();
+        two.refresh().await.unwrap();
+        one.propose(TopicDeleted { topic_id: Uuid::from_u128(1) }.into()).await.unwrap();
+        // `two` still sees the topic, yet the name is free.
+        two.propose(topic("orders", 2, 3).into()).await.unwrap();
+        let lost = one.propose(topic("orders", 3, 3).into()).await;
+        assert!(matches!(lost, Err(ProposeError::Rejected(Rejection::TopicExists(_)))));
+        assert_eq!(*one.image(), *two.image());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_several_brokers_on_a_stormy_store_each_producer_id_goes_to_one() {
+        for seed in 0..20 {
+            let env = Env::seeded(seed, 0);
+            let store = store(&env, Faults::NONE);
+            let mut tasks = Vec::new();
+            for node_id in 0..4 {
+                let (metadata, env) = (open(&store, &env, node_id).await, env.clone());
+                tasks.push(tokio::spawn(async move { take_blocks(&metadata, &env).await }));
+            }
+            store.set_faults(Faults::STORMY);
+            let mut taken = BTreeSet::new();
+            let mut blocks = 0;
+            for task in tasks {
+                for from in task.await.unwrap() {
+                    blocks += 1;
+                    assert!(taken.insert(from), "seed {seed}: block {from} was given twice");
+                }
+            }
+            store.set_faults(Faults::NONE);
+            env.sleep(Duration::from_secs(60)).await;
+            let image = open(&store, &env, 9).await.image();
+            let given = (image.next_producer_id - super::super::PRODUCER_ID_FIRST) / 10;
+            // Those whose outcome stayed unknown may have been given to nobody.
+            assert!(i64::from(blocks) <= given, "seed {seed}: {blocks} of {given}");
+            assert!(blocks > 20, "seed {seed}: hardly anything was given");
+        }
+    }
+
+    async fn take_blocks(metadata: &Metadata, env: &Env) -> Vec<i64> {
+        let mut mine = Vec::new();
+        for _ in 0..10 {
+            let from = metadata.image().next_producer_id;
+            match metadata.propose(ProducerIdsTaken { from, up_to: from + 10 }.into()).await {
+                Ok(image) => {
+                    assert!(image.next_producer_id >= from + 10);
+                    mine.push(from);
+                }
+                Err(error) => assert_ne!(error.kind(), ErrorKind::Bug, "{error}"),
+            }
+            env.sleep(Duration::from_millis(env.random_u64() % 300)).await;
+        }
+        mine
+    }
+
+    #[tokio::test]
+    async fn a_long_log_is_checkpointed_trimmed_and_replayed_to_the_same_image() {
+        let env = Env::real();
+        let store = store(&env, Faults::NONE);
+        let metadata = open(&store, &env, 1).await;
+        let topic_id = Uuid::from_u128(1);
+        metadata.propose(topic("orders", 1, 1).into()).await.unwrap();
+        for number in 0..2_500 {
+            let range = (topic_id, 0, number * 10, number * 10 + 9);
+            metadata.propose(commit(1, &[range]).into()).await.unwrap();
+        }
+        metadata.close().await;
+        let before = store.requests().gets;
+        let restarted = open(&store, &env, 1).await;
+        assert_eq!(*restarted.image(), *metadata.image());
+        assert!(store.requests().gets - before < 1_200, "the start replayed more than the tail");
     }
 }

@@ -7,7 +7,7 @@
 
 mod broker_registered;
 mod cluster_created;
-pub mod codec;
+pub(super) mod codec;
 mod configs_altered;
 mod disk_wal_bound;
 mod leader_epoch_raised;
@@ -92,6 +92,90 @@ impl Entry {
             Entry::ObjectBarred(entry) => entry.apply(image),
             Entry::ObjectDeleted(entry) => entry.apply(image),
         }
+    }
+}
+
+impl From<ClusterCreated> for Entry {
+    fn from(entry: ClusterCreated) -> Entry {
+        Entry::ClusterCreated(entry)
+    }
+}
+
+impl From<TopicCreated> for Entry {
+    fn from(entry: TopicCreated) -> Entry {
+        Entry::TopicCreated(entry)
+    }
+}
+
+impl From<TopicDeleted> for Entry {
+    fn from(entry: TopicDeleted) -> Entry {
+        Entry::TopicDeleted(entry)
+    }
+}
+
+impl From<PartitionsAdded> for Entry {
+    fn from(entry: PartitionsAdded) -> Entry {
+        Entry::PartitionsAdded(entry)
+    }
+}
+
+impl From<ConfigsAltered> for Entry {
+    fn from(entry: ConfigsAltered) -> Entry {
+        Entry::ConfigsAltered(entry)
+    }
+}
+
+impl From<SegmentCommitted> for Entry {
+    fn from(entry: SegmentCommitted) -> Entry {
+        Entry::SegmentCommitted(entry)
+    }
+}
+
+impl From<SegmentsMerged> for Entry {
+    fn from(entry: SegmentsMerged) -> Entry {
+        Entry::SegmentsMerged(entry)
+    }
+}
+
+impl From<LogStartAdvanced> for Entry {
+    fn from(entry: LogStartAdvanced) -> Entry {
+        Entry::LogStartAdvanced(entry)
+    }
+}
+
+impl From<LeaderEpochRaised> for Entry {
+    fn from(entry: LeaderEpochRaised) -> Entry {
+        Entry::LeaderEpochRaised(entry)
+    }
+}
+
+impl From<BrokerRegistered> for Entry {
+    fn from(entry: BrokerRegistered) -> Entry {
+        Entry::BrokerRegistered(entry)
+    }
+}
+
+impl From<ProducerIdsTaken> for Entry {
+    fn from(entry: ProducerIdsTaken) -> Entry {
+        Entry::ProducerIdsTaken(entry)
+    }
+}
+
+impl From<DiskWalBound> for Entry {
+    fn from(entry: DiskWalBound) -> Entry {
+        Entry::DiskWalBound(entry)
+    }
+}
+
+impl From<ObjectBarred> for Entry {
+    fn from(entry: ObjectBarred) -> Entry {
+        Entry::ObjectBarred(entry)
+    }
+}
+
+impl From<ObjectDeleted> for Entry {
+    fn from(entry: ObjectDeleted) -> Entry {
+        Entry::ObjectDeleted(entry)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::metadata::image::{Image, WalImage};
 use crate::metadata::segments::{ObjectId, ObjectImage, SegmentRange};
 
 /// Adds the ranges of one durable object to the index and moves the WAL boundary behind them. Ranges of topics
-/// that were deleted meanwhile are skipped.
+/// that were deleted, and of offsets that expired meanwhile, are skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentCommitted {
     /// The object, already durable.
@@ -46,8 +46,14 @@ impl SegmentCommitted {
         }
         self.check_ranges(image)?;
         let mut live_ranges = 0;
+        let expired = |range: &SegmentRange| {
+            image
+                .partition(range.topic_id, range.partition)
+                .is_some_and(|held| range.last_offset < held.log_start)
+        };
+        let live = self.ranges.iter().filter(|range| !expired(range)).collect::<Vec<_>>();
         let segments = Arc::make_mut(&mut image.segments);
-        for range in &self.ranges {
+        for range in live {
             let topic = segments.get_mut(&range.topic_id).map(Arc::make_mut);
             let partition = usize::try_from(range.partition).ok();
             if let Some(held) = topic.zip(partition).and_then(|(topic, index)| topic.get_mut(index)) {
