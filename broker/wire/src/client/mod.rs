@@ -32,3 +32,6 @@ pub use connection::{Connection, Pending, PendingRaw};
 pub use error::{ClientError, ErrorKind, code_name};
 pub use routed::{Client, To};
 pub use versions::{ApiVersions, client_versions};
+
+#[cfg(test)]
+mod tests;

@@ -124,7 +124,8 @@ fn failed(address: &str, reason: String, fix: impl Into<String>) -> ClientError 
 
 fn certificate_fix(why: &CertificateError, name: &str) -> String {
     match why {
-        CertificateError::UnknownIssuer => {
+        // A bad signature: an authority of the same name with another key.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "set `tls.ca` to the certificate of the authority that signed the broker's".to_owned()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => format!(

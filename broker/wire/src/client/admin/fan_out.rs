@@ -14,6 +14,9 @@ use crate::client::{Client, ClientError, Connection, To, TopicPartition, repeat}
 /// What one broker answered about its items.
 pub(super) type Answered<K, V> = Result<Vec<(K, Result<V, ClientError>)>, ClientError>;
 
+/// By broker id: a way to it, and the items to ask it about.
+type Requests<K, I> = BTreeMap<Option<i32>, (To, Vec<(K, I)>)>;
+
 /// Asks about each item at the broker that `route` names. `ask` sends one request for all items of a broker and
 /// gives an outcome for each; `api_key` decides what may be repeated.
 ///
@@ -83,7 +86,7 @@ where
     let routes: Vec<To> = open.keys().map(route).collect();
     client.prepare(&routes).await;
     let mut outcomes = Vec::new();
-    let mut by_broker: BTreeMap<Option<i32>, (To, Vec<(K, I)>)> = BTreeMap::new();
+    let mut by_broker: Requests<K, I> = BTreeMap::new();
     for ((key, item), to) in open.iter().zip(routes) {
         match client.resolve(&to).await {
             Ok(broker) => {
@@ -152,7 +155,8 @@ pub(super) fn to_leader(id: &TopicPartition) -> To {
     To::Leader(id.topic.clone(), id.partition)
 }
 
-/// The route of a group's requests.
+/// The route of a group's requests; groups are keyed by `String`.
+#[allow(clippy::ptr_arg)]
 pub(super) fn to_coordinator(group: &String) -> To {
     To::Coordinator(group.clone())
 }
