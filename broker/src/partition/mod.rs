@@ -24,7 +24,7 @@ mod snapshot;
 mod state;
 mod tail;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod types;
 mod upload;
 mod validate;
