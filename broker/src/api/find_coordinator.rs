@@ -14,13 +14,15 @@ const GROUP: i8 = 0;
 /// `key_type` of transactional ids.
 const TRANSACTION: i8 = 1;
 
-/// What a transactional producer is told, here and by InitProducerId. Not retriable: it would wait for nothing.
+/// What a transactional producer is told, here and by InitProducerId: the one error on which both the Java client
+/// and librdkafka give up at once, instead of asking again until they time out.
 pub fn no_transactions(transactional_id: &str) -> Refused {
     let message = format!(
         "transactions that start on this broker are not supported yet (transactional.id {transactional_id:?}); \
          fix: produce without a transactional.id, or on the source"
     );
-    Refused::new(ResponseError::UnsupportedVersion, message)
+    tracing::info!(%message, "a transactional producer was refused");
+    Refused::new(ResponseError::TransactionalIdAuthorizationFailed, message)
 }
 
 /// Answers one FindCoordinator request.
