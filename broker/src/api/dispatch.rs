@@ -145,6 +145,9 @@ async fn dispatch(call: &Call, body: Bytes) -> Result<Answer, DecodeError> {
         ApiKey::InitProducerId => reply(call, &init_producer_id::handle(broker, ctx, v, read(b, v)?).await),
         ApiKey::JoinGroup => reply(call, &join_group::handle(broker, ctx, v, read(b, v)?).await),
         ApiKey::LeaveGroup => reply(call, &leave_group::handle(broker, ctx, v, read(b, v)?).await),
+        ApiKey::ListConfigResources => {
+            reply(call, &list_config_resources::handle(broker, ctx, v, read(b, v)?).await)
+        }
         ApiKey::ListGroups => reply(call, &list_groups::handle(broker, ctx, v, read(b, v)?).await),
         ApiKey::ListOffsets => reply(call, &list_offsets::handle(broker, ctx, v, read(b, v)?).await),
         ApiKey::ListTransactions => {
@@ -225,6 +228,7 @@ const NAMES: &[(ApiKey, &str)] = &[
     (ApiKey::DescribeProducers, "DescribeProducers"),
     (ApiKey::DescribeTransactions, "DescribeTransactions"),
     (ApiKey::ListTransactions, "ListTransactions"),
+    (ApiKey::ListConfigResources, "ListConfigResources"),
     (ApiKey::DescribeTopicPartitions, "DescribeTopicPartitions"),
 ];
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use prometheus::IntGauge;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -79,11 +80,10 @@ impl Listener {
         let shared = Arc::clone(&self.shared);
         self.connections.spawn(async move {
             let metrics = shared.metrics.clone();
-            metrics.connections.inc();
+            let _open = Open::new(&metrics.connections);
             let (reader, writer) = stream.into_split();
             let dispatch = Dispatch::new(shared, client);
             let reason = Connection::new(reader, writer, dispatch, context).run().await;
-            metrics.connections.dec();
             metrics.connections_closed.with_label_values(&[reason.label()]).inc();
             note_end(id, peer, &reason);
             drop(place);
@@ -101,6 +101,22 @@ impl Listener {
             metrics: self.shared.metrics.clone(),
             env: self.shared.env.clone(),
         }
+    }
+}
+
+/// Counts a connection while it is open, also when its task panics.
+struct Open(IntGauge);
+
+impl Open {
+    fn new(gauge: &IntGauge) -> Open {
+        gauge.inc();
+        Open(gauge.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -116,6 +116,7 @@ async fn every_advertised_version_of_every_api_is_answered() {
     sweep(client, seen, |_| InitProducerIdRequest::default()).await;
     sweep(client, seen, |_| JoinGroupRequest::default()).await;
     sweep(client, seen, |_| LeaveGroupRequest::default()).await;
+    sweep(client, seen, |_| ListConfigResourcesRequest::default()).await;
     sweep(client, seen, |_| ListGroupsRequest::default()).await;
     sweep(client, seen, |_| ListOffsetsRequest::default()).await;
     sweep(client, seen, |_| ListTransactionsRequest::default()).await;

@@ -51,6 +51,7 @@ pub const BROKER_VERSIONS: &[(i16, i16, i16)] = &[
     (61, 0, 0), // DescribeProducers
     (65, 0, 0), // DescribeTransactions
     (66, 0, 1), // ListTransactions; 2 filters by pattern (KIP-1152)
+    (74, 0, 1), // ListConfigResources, which kafka-configs asks before it describes a group
     (75, 0, 0), // DescribeTopicPartitions
     (private::MIRROR_APPEND, 0, 0),
     (private::LINK_GROUP, 0, 0),

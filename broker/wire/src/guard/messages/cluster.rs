@@ -207,6 +207,34 @@ pub(super) static DESCRIBE_CLUSTER: Api = api(
     ),
 );
 
+pub(super) static LIST_CONFIG_RESOURCES: Api = api(
+    74,
+    message(
+        0,
+        1,
+        0,
+        structure::<m::list_config_resources_request::ListConfigResourcesRequest>(&[
+            field("resource_types", array(&I8)).from(1),
+        ]),
+    ),
+    message(
+        0,
+        1,
+        0,
+        structure::<m::list_config_resources_response::ListConfigResourcesResponse>(&[
+            field("throttle_time_ms", I32),
+            field("error_code", I16),
+            field(
+                "config_resources",
+                array(&structure::<m::list_config_resources_response::ConfigResource>(&[
+                    field("resource_name", TEXT),
+                    field("resource_type", I8).from(1),
+                ])),
+            ),
+        ]),
+    ),
+);
+
 pub(super) static DESCRIBE_TOPIC_PARTITIONS: Api = api(
     75,
     message(

@@ -58,5 +58,6 @@ pub(super) static APIS: &[&Api] = &[
     &consumer_groups::CONSUMER_GROUP_HEARTBEAT,
     &consumer_groups::CONSUMER_GROUP_DESCRIBE,
     &security::GET_TELEMETRY_SUBSCRIPTIONS,
+    &cluster::LIST_CONFIG_RESOURCES,
     &cluster::DESCRIBE_TOPIC_PARTITIONS,
 ];
