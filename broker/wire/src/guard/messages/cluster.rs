@@ -213,9 +213,11 @@ pub(super) static LIST_CONFIG_RESOURCES: Api = api(
         0,
         1,
         0,
-        structure::<m::list_config_resources_request::ListConfigResourcesRequest>(&[
-            field("resource_types", array(&I8)).from(1),
-        ]),
+        structure::<m::list_config_resources_request::ListConfigResourcesRequest>(&[field(
+            "resource_types",
+            array(&I8),
+        )
+        .from(1)]),
     ),
     message(
         0,
