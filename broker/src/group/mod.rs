@@ -3,7 +3,10 @@
 //! Owns `__consumer_offsets` and every decision about a group. Never touches sockets (that is `server`) and
 //! never encodes a response (that is `api`); called by the group files of `api`, one verb each.
 
+pub mod classic;
 pub mod config;
+pub mod records;
+mod subscription;
 
 pub use config::GroupConfig;
 

@@ -97,9 +97,12 @@ impl ClassicGroup {
             // While a generation is being formed, those who are already here come first.
             State::PreparingRebalance => {
                 let joining = self.members.values().filter(|member| member.is_joining()).count();
-                self.members.get(member_id).is_some_and(Member::is_joining) || joining < self.timing.members_max
+                self.members.get(member_id).is_some_and(Member::is_joining)
+                    || joining < self.timing.members_max
             }
-            State::CompletingRebalance | State::Stable => known || self.members.len() < self.timing.members_max,
+            State::CompletingRebalance | State::Stable => {
+                known || self.members.len() < self.timing.members_max
+            }
         }
     }
 

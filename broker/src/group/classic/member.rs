@@ -61,7 +61,10 @@ pub struct Member {
 impl Member {
     /// The metadata of protocol `name`, empty when the member does not support it.
     pub fn metadata(&self, name: &str) -> Bytes {
-        self.protocols.iter().find(|protocol| protocol.name == name).map_or(Bytes::new(), |p| p.metadata.clone())
+        self.protocols
+            .iter()
+            .find(|protocol| protocol.name == name)
+            .map_or(Bytes::new(), |p| p.metadata.clone())
     }
 
     /// Whether its JoinGroup waits for an answer.

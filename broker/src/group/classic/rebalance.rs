@@ -21,7 +21,7 @@ impl ClassicGroup {
     pub(super) fn prepare_rebalance(&mut self, now: Now, fx: &mut Effects) {
         let was_empty = self.state == State::Empty;
         if self.state == State::CompletingRebalance {
-            self.refuse_syncs(ResponseError::RebalanceInProgress, fx);
+            self.refuse_syncs(now, ResponseError::RebalanceInProgress, fx);
         }
         self.sync_deadline_ms = None;
         for member in self.members.values_mut() {
@@ -130,7 +130,8 @@ impl ClassicGroup {
     fn drop_absent(&mut self, now: Now) {
         let keeps_absent = self.join_phase.is_some_and(|phase| phase.keeps_absent);
         let absent = |member: &&super::Member| member.join.is_none() && member.instance_id.is_none();
-        let gone: Vec<String> = self.members.values().filter(absent).map(|member| member.id.clone()).collect();
+        let gone: Vec<String> =
+            self.members.values().filter(absent).map(|member| member.id.clone()).collect();
         for id in gone {
             if let Some(member) = self.members.shift_remove(&id)
                 && keeps_absent
@@ -162,7 +163,9 @@ impl ClassicGroup {
         let common = |name: &str| self.members.values().all(|member| member.supports(name));
         let mut votes: Vec<(&str, usize)> = Vec::new();
         for member in self.members.values() {
-            let Some(choice) = member.protocols.iter().find(|protocol| common(&protocol.name)) else { continue };
+            let Some(choice) = member.protocols.iter().find(|protocol| common(&protocol.name)) else {
+                continue;
+            };
             match votes.iter_mut().find(|(name, _)| *name == choice.name) {
                 Some((_, count)) => *count += 1,
                 None => votes.push((&choice.name, 1)),
@@ -180,10 +183,12 @@ impl ClassicGroup {
         self.subscribed = topics.collect::<Option<Vec<_>>>().map(|all| all.into_iter().flatten().collect());
     }
 
-    pub(super) fn refuse_syncs(&mut self, error: ResponseError, fx: &mut Effects) {
+    /// Their sessions start anew: while they waited they could not send heartbeats.
+    fn refuse_syncs(&mut self, now: Now, error: ResponseError, fx: &mut Effects) {
         for member in self.members.values_mut() {
             member.assignment = Bytes::new();
             if let Some(token) = member.sync.take() {
+                member.session_deadline_ms = now.mono_ms + member.session_timeout_ms.max(0) as u64;
                 fx.push(Effect::Sync(token, SyncAnswer::error(error)));
             }
         }

@@ -88,10 +88,7 @@ impl State {
                 Some(State::PreparingRebalance)
             }
             (State::CompletingRebalance | State::Stable, Event::Evicted) => Some(State::Empty),
-            (
-                State::CompletingRebalance,
-                Event::JoinPhaseDone | Event::MembersGone | Event::Deleted,
-            ) => None,
+            (State::CompletingRebalance, Event::JoinPhaseDone | Event::MembersGone | Event::Deleted) => None,
             (
                 State::Stable,
                 Event::JoinPhaseDone | Event::MembersGone | Event::AssignmentReceived | Event::Deleted,
