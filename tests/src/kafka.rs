@@ -39,6 +39,9 @@ pub struct KafkaOptions {
     pub brokers: usize,
     /// Server properties, over the harness's own.
     pub properties: Vec<(String, String)>,
+    /// Listeners of the first broker beside PLAINTEXT: name and `host:port`. What they speak says the property
+    /// `listener.security.protocol.map`.
+    pub listeners: Vec<(String, String)>,
     /// Options of the JVM, heap included.
     pub jvm: Vec<String>,
 }
@@ -51,6 +54,7 @@ impl KafkaOptions {
             version: version.to_owned(),
             brokers: 1,
             properties: Vec::new(),
+            listeners: Vec::new(),
             jvm: jvm.map(str::to_owned).to_vec(),
         }
     }

@@ -41,7 +41,10 @@ pub(super) fn write_server(kafka: &Kafka, index: usize) -> Result<()> {
         properties.push(("node.id", id.to_string()));
         properties.push(("controller.quorum.voters", format!("1@127.0.0.1:{first}")));
         properties.push(("controller.listener.names", "CONTROLLER".into()));
-        let listeners = format!("PLAINTEXT://127.0.0.1:{port}");
+        let mut listeners = format!("PLAINTEXT://127.0.0.1:{port}");
+        for (name, address) in kafka.options.listeners.iter().filter(|_| index == 0) {
+            listeners += &format!(",{name}://{address}");
+        }
         let more = if controller { format!(",CONTROLLER://127.0.0.1:{first}") } else { String::new() };
         properties.push(("advertised.listeners", listeners.clone()));
         properties.push(("listeners", listeners + &more));

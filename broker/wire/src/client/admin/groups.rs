@@ -103,16 +103,21 @@ pub async fn describe_groups<T: AsRef<str>>(
     groups: &[T],
 ) -> Result<Each<String, GroupDescription>, ClientError> {
     let mut described = describe_classic(client, items(groups)).await?;
-    let is_missing = |outcome: &Result<GroupDescription, ClientError>| matches!(outcome, Err(error) if error.code() == Some(ResponseError::GroupIdNotFound));
-    let missing: Vec<_> = described
+    let missing = |outcome: &Result<GroupDescription, ClientError>| match outcome {
+        Err(error) => error.code() == Some(ResponseError::GroupIdNotFound),
+        Ok(_) => false,
+    };
+    let unknown: Vec<_> = described
         .iter()
-        .filter(|(_, outcome)| is_missing(outcome))
+        .filter(|(_, outcome)| missing(outcome))
         .map(|(group, _)| (group.clone(), ()))
         .collect();
-    if !missing.is_empty() && client.supports(ConsumerGroupDescribeRequest::KEY, 0) {
-        for (group, outcome) in describe_consumer(client, missing).await? {
-            // Neither protocol knows it: the first answer stands.
-            if !is_missing(&outcome) {
+    if !unknown.is_empty() && client.supports(ConsumerGroupDescribeRequest::KEY, 0) {
+        for (group, outcome) in describe_consumer(client, unknown).await? {
+            // Neither protocol knows it, or KIP-848 is switched off there: the first answer stands.
+            let off =
+                matches!(&outcome, Err(error) if error.code() == Some(ResponseError::UnsupportedVersion));
+            if !missing(&outcome) && !off {
                 described.insert(group, outcome);
             }
         }
