@@ -49,3 +49,6 @@ pub mod sync_group;
 pub mod topics;
 
 pub use dispatch::{Dispatch, name};
+
+#[cfg(test)]
+mod tests;

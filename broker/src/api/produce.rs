@@ -59,8 +59,12 @@ pub fn start(call: &Call, frame: BytesMut) -> BoxFuture<'static, Answer> {
 struct TopicAppends {
     name: TopicName,
     id: Uuid,
-    partitions: Vec<(i32, Result<(Arc<Partition>, Appended), Failure>)>,
+    /// By partition index.
+    partitions: Vec<(i32, Outcome)>,
 }
+
+/// What the ordered part gave one partition.
+type Outcome = Result<(Arc<Partition>, Appended), Failure>;
 
 struct Failure {
     code: i16,
@@ -114,7 +118,7 @@ fn append(
     data: &PartitionData,
     records: Option<BytesMut>,
     version: i16,
-) -> Result<(Arc<Partition>, Appended), Failure> {
+) -> Outcome {
     if topic.internal {
         let message = format!("topic '{}' belongs to the broker and can't be produced to", topic.name);
         return Err(Failure::new(ResponseError::InvalidTopicException, message));
@@ -189,11 +193,7 @@ async fn settle_all(
     settled
 }
 
-async fn settle(
-    index: i32,
-    appended: Result<(Arc<Partition>, Appended), Failure>,
-    limit: Duration,
-) -> PartitionProduceResponse {
+async fn settle(index: i32, appended: Outcome, limit: Duration) -> PartitionProduceResponse {
     let response = PartitionProduceResponse::default()
         .with_index(index)
         .with_base_offset(-1)

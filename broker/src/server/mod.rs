@@ -39,7 +39,7 @@ use crate::storage::StorageConfig;
 
 /// A running broker. Tests, the demo and the CLI embed it.
 pub struct Broker {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     address: SocketAddr,
     http_address: Option<SocketAddr>,
     connections: TaskTracker,
@@ -236,4 +236,4 @@ fn store_url(config: &BrokerConfig) -> Result<String, StartError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

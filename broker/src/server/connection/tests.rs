@@ -36,17 +36,20 @@ impl Handler for Scripted {
         if request.head.api_key != ORDERING {
             return Started::Ordered(answer);
         }
-        let gate = Arc::clone(&self.gate);
-        let ordered = async move {
-            let _open = gate.lock().await;
-            answer
-        };
-        Started::Ordering(ordered.boxed())
+        Started::Ordering(gated(Arc::clone(&self.gate), answer).boxed())
     }
 
     fn pipelines(&self, api_key: i16) -> bool {
         matches!(api_key, PRODUCE | ORDERING)
     }
+}
+
+async fn gated(
+    gate: Arc<tokio::sync::Mutex<()>>,
+    answer: BoxFuture<'static, Answer>,
+) -> BoxFuture<'static, Answer> {
+    let _open = gate.lock().await;
+    answer
 }
 
 struct Bench {
