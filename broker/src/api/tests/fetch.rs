@@ -39,7 +39,10 @@ fn found(response: &FetchResponse, index: i32) -> &PartitionData {
 /// Base offset and size of each batch.
 fn batches(partition: &PartitionData) -> Vec<(i64, usize)> {
     let records = partition.records.as_ref().unwrap();
-    views(records).map(|batch| batch.unwrap()).map(|batch| (batch.base_offset(), batch.size_bytes())).collect()
+    views(records)
+        .map(|batch| batch.unwrap())
+        .map(|batch| (batch.base_offset(), batch.size_bytes()))
+        .collect()
 }
 
 #[tokio::test]
@@ -70,7 +73,9 @@ async fn every_version_reads_what_was_produced() {
 async fn a_fetch_at_the_end_waits_and_is_woken_by_an_append() {
     let (broker, mut client, _directory) = shop().await;
     let mut producer = RawClient::connect(&broker).await;
-    client.send(&request_frame(11, &request(&[wanted(0, 0), wanted(1, 0)]).with_max_wait_ms(LONG_WAIT_MS))).await;
+    client
+        .send(&request_frame(11, &request(&[wanted(0, 0), wanted(1, 0)]).with_max_wait_ms(LONG_WAIT_MS)))
+        .await;
     produce(&mut producer, 1, batch(1, 10)).await;
     assert!(client.receive().await.is_some());
     broker.stop().await;
@@ -102,7 +107,13 @@ async fn stopping_answers_a_fetch_that_waits() {
     client.send(&request_frame(11, &request(&[wanted(0, 0)]).with_max_wait_ms(LONG_WAIT_MS))).await;
     // Taken for sure: its bytes are in flight.
     let taken = || broker.shared.metrics.request_bytes_inflight.get() > 0;
-    timeout(PATIENCE, async { while !taken() { tokio::task::yield_now().await } }).await.unwrap();
+    timeout(PATIENCE, async {
+        while !taken() {
+            tokio::task::yield_now().await
+        }
+    })
+    .await
+    .unwrap();
     timeout(PATIENCE, broker.stop()).await.unwrap();
     assert!(client.receive().await.is_some());
 }
@@ -176,7 +187,8 @@ async fn offsets_are_found_by_place_and_by_time() {
             .with_partition_index(0)
             .with_current_leader_epoch(-1)
             .with_timestamp(timestamp);
-        let topic = ListOffsetsTopic::default().with_name(name("orders")).with_partitions(Vec::from([partition]));
+        let topic =
+            ListOffsetsTopic::default().with_name(name("orders")).with_partitions(Vec::from([partition]));
         let request = ListOffsetsRequest::default().with_topics(Vec::from([topic]));
         let response = client.call(7, &request).await.unwrap();
         let partition = &response.topics[0].partitions[0];
@@ -193,7 +205,8 @@ async fn an_epoch_that_goes_on_ends_at_the_logs_end() {
     let (broker, mut client, _directory) = shop().await;
     produce(&mut client, 0, batch(3, 10)).await;
     let partition = OffsetForLeaderPartition::default().with_current_leader_epoch(-1).with_leader_epoch(0);
-    let topic = OffsetForLeaderTopic::default().with_topic(name("orders")).with_partitions(Vec::from([partition]));
+    let topic =
+        OffsetForLeaderTopic::default().with_topic(name("orders")).with_partitions(Vec::from([partition]));
     let request = OffsetForLeaderEpochRequest::default().with_topics(Vec::from([topic]));
     let response = client.call(4, &request).await.unwrap();
     let end = &response.topics[0].partitions[0];

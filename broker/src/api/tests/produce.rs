@@ -103,7 +103,9 @@ async fn acks_0_gets_no_response_and_an_error_closes_the_connection() {
     client.send(&request_frame(9, &produce_request(name("orders"), 0, 0, Some(batch(1, 10).freeze())))).await;
     // The next response is that of the next request.
     assert_eq!(produce(&mut client, 0, batch(1, 10)).await.base_offset, 1);
-    client.send(&request_frame(9, &produce_request(name("nowhere"), 0, 0, Some(batch(1, 10).freeze())))).await;
+    client
+        .send(&request_frame(9, &produce_request(name("nowhere"), 0, 0, Some(batch(1, 10).freeze()))))
+        .await;
     assert_eq!(client.receive().await, None);
     broker.stop().await;
 }

@@ -28,7 +28,10 @@ fn config(key: &'static str, value: &'static str) -> Vec<CreatableTopicConfig> {
 async fn topics_that_kafka_would_refuse_are_refused_and_the_others_created() {
     let (broker, mut client, _directory) = shop().await;
     let by_hand = |brokers: &[i32]| {
-        topic("by-hand").with_num_partitions(-1).with_replication_factor(-1).with_assignments(assigned(brokers))
+        topic("by-hand")
+            .with_num_partitions(-1)
+            .with_replication_factor(-1)
+            .with_assignments(assigned(brokers))
     };
     let cases = [
         (topic("orders"), Some(ResponseError::TopicAlreadyExists)),
@@ -157,9 +160,8 @@ async fn configs_are_set_deleted_added_to_and_taken_from() {
 #[tokio::test]
 async fn to_replace_all_configs_does_not_make_a_mirror_an_ordinary_topic() {
     let (broker, mut client, _directory) = shop().await;
-    let mirror = topic("mirrored").with_configs(
-        [config(MIRROR_LINK, "views"), config("retention.ms", "5")].concat(),
-    );
+    let mirror =
+        topic("mirrored").with_configs([config(MIRROR_LINK, "views"), config("retention.ms", "5")].concat());
     client.call(7, &CreateTopicsRequest::default().with_topics(Vec::from([mirror]))).await.unwrap();
     let resource = alter_configs_request::AlterConfigsResource::default()
         .with_resource_type(2)
