@@ -74,8 +74,7 @@ fn from_hex(hex: &str) -> Bytes {
 
 /// A message as the protocol's documentation describes it.
 fn message(
-    magic: u8,
-    attributes: u8,
+    (magic, attributes): (u8, u8),
     offset: i64,
     timestamp_ms: i64,
     key: Option<&[u8]>,
@@ -151,7 +150,7 @@ fn every_format_and_codec_of_another_client_converts_with_all_it_holds() {
 fn produced_offsets_count_up_whatever_the_client_wrote() {
     let mut set = Vec::new();
     for offset in [0, 0, 17, 3] {
-        set.extend(message(1, 0, offset, 5, None, Some(b"x")));
+        set.extend(message((1, 0), offset, 5, None, Some(b"x")));
     }
     let set = Bytes::from(set);
     let (rows, batches) = read(up_convert(set.clone(), BUDGET).unwrap());
@@ -165,15 +164,15 @@ fn produced_offsets_count_up_whatever_the_client_wrote() {
 fn offsets_from_a_log_are_kept_with_their_gaps() {
     let inner: Vec<u8> = [(0, b"a"), (1, b"b"), (4, b"c")]
         .into_iter()
-        .flat_map(|(relative, value)| message(1, 0, relative, 9, None, Some(value)))
+        .flat_map(|(relative, value)| message((1, 0), relative, 9, None, Some(value)))
         .collect();
-    let wrapper = message(1, 1, 104, 9, None, Some(&compress(Codec::Gzip, &inner).unwrap()));
-    let mut set = message(1, 0, 90, 9, None, Some(b"x"));
-    set.extend(message(1, 0, 95, 9, None, Some(b"y")));
+    let wrapper = message((1, 1), 104, 9, None, Some(&compress(Codec::Gzip, &inner).unwrap()));
+    let mut set = message((1, 0), 90, 9, None, Some(b"x"));
+    set.extend(message((1, 0), 95, 9, None, Some(b"y")));
     set.extend(wrapper);
     let far = 105 + (1 << 33);
-    set.extend(message(1, 0, 105, 9, None, Some(b"z")));
-    set.extend(message(1, 0, far, 9, None, Some(b"far")));
+    set.extend(message((1, 0), 105, 9, None, Some(b"z")));
+    set.extend(message((1, 0), far, 9, None, Some(b"far")));
     let expected: Vec<(i64, Vec<u8>)> =
         [(90, "x"), (95, "y"), (100, "a"), (101, "b"), (104, "c"), (105, "z"), (far, "far")]
             .map(|(offset, value)| (offset, value.into()))
@@ -184,19 +183,19 @@ fn offsets_from_a_log_are_kept_with_their_gaps() {
 #[test]
 fn v0_wrappers_hold_absolute_offsets() {
     let inner: Vec<u8> =
-        [40, 43].into_iter().flat_map(|offset| message(0, 0, offset, 0, None, Some(b"a"))).collect();
-    let wrapper = message(0, 2, 43, 0, None, Some(&compress(Codec::Snappy, &inner).unwrap()));
+        [40, 43].into_iter().flat_map(|offset| message((0, 0), offset, 0, None, Some(b"a"))).collect();
+    let wrapper = message((0, 2), 43, 0, None, Some(&compress(Codec::Snappy, &inner).unwrap()));
     let converted = up_convert_keeping_offsets(Bytes::from(wrapper), BUDGET).unwrap();
     assert_eq!(values(converted), [(40, b"a".to_vec()), (43, b"a".to_vec())]);
 }
 
 #[test]
 fn log_append_time_stays_what_it_is() {
-    let inner: Vec<u8> = (0..2).flat_map(|relative| message(1, 0, relative, 5, None, Some(b"a"))).collect();
-    let mut set = message(1, 8 | 1, 1, 777, None, Some(&compress(Codec::Gzip, &inner).unwrap()));
-    set.extend(message(1, 8, 2, 800, None, Some(b"b")));
-    set.extend(message(1, 8, 3, 801, None, Some(b"c")));
-    set.extend(message(1, 0, 4, 5, None, Some(b"d")));
+    let inner: Vec<u8> = (0..2).flat_map(|relative| message((1, 0), relative, 5, None, Some(b"a"))).collect();
+    let mut set = message((1, 8 | 1), 1, 777, None, Some(&compress(Codec::Gzip, &inner).unwrap()));
+    set.extend(message((1, 8), 2, 800, None, Some(b"b")));
+    set.extend(message((1, 8), 3, 801, None, Some(b"c")));
+    set.extend(message((1, 0), 4, 5, None, Some(b"d")));
     let (rows, batches) = read(up_convert_keeping_offsets(Bytes::from(set), BUDGET).unwrap());
     assert_eq!(rows.iter().map(|row| row.1).collect::<Vec<_>>(), [777, 777, 800, 801, 5]);
     let types: Vec<_> = batches.iter().map(Batch::timestamp_type).collect();
@@ -207,7 +206,7 @@ fn log_append_time_stays_what_it_is() {
 #[test]
 fn long_runs_are_cut_and_large_messages_stand_alone() {
     let set: Vec<u8> =
-        (0..20).flat_map(|offset| message(1, 0, offset, 1, None, Some(&[7; 60_000]))).collect();
+        (0..20).flat_map(|offset| message((1, 0), offset, 1, None, Some(&[7; 60_000]))).collect();
     let (rows, batches) = read(up_convert(Bytes::from(set), BUDGET).unwrap());
     assert_eq!(rows.len(), 20);
     assert_eq!(batches.len(), 5);
@@ -219,7 +218,7 @@ fn long_runs_are_cut_and_large_messages_stand_alone() {
 fn newer_batches_among_old_messages_pass() {
     let mut builder = BatchBuilder::new(3);
     builder.append(1, None, Some(b"new"), &[]);
-    let mut set = message(0, 0, 2, 0, None, Some(b"old"));
+    let mut set = message((0, 0), 2, 0, None, Some(b"old"));
     set.extend_from_slice(&builder.build().unwrap());
     let set = Bytes::from(set);
     let kept = values(up_convert_keeping_offsets(set.clone(), BUDGET).unwrap());
@@ -229,9 +228,9 @@ fn newer_batches_among_old_messages_pass() {
 
 #[test]
 fn a_cut_end_is_an_error_for_producers_and_left_out_for_fetches() {
-    let mut set = message(1, 0, 0, 1, None, Some(b"a"));
+    let mut set = message((1, 0), 0, 1, None, Some(b"a"));
     let whole = set.len();
-    set.extend_from_slice(&message(1, 0, 1, 1, None, Some(b"b"))[..20]);
+    set.extend_from_slice(&message((1, 0), 1, 1, None, Some(b"b"))[..20]);
     let set = Bytes::from(set);
     assert_eq!(up_convert(set.clone(), BUDGET), Err(ConvertError::Truncated { position: whole }));
     assert_eq!(values(up_convert_keeping_offsets(set, BUDGET).unwrap()), [(0, b"a".to_vec())]);
@@ -239,25 +238,25 @@ fn a_cut_end_is_an_error_for_producers_and_left_out_for_fetches() {
 
 #[test]
 fn corrupt_messages_are_refused_outside_and_inside_wrappers() {
-    let mut plain = message(1, 0, 0, 1, None, Some(b"abc"));
+    let mut plain = message((1, 0), 0, 1, None, Some(b"abc"));
     *plain.last_mut().unwrap() ^= 1;
     assert!(matches!(up_convert(plain.clone().into(), BUDGET), Err(ConvertError::Crc { position: 0, .. })));
-    let wrapper = message(1, 1, 0, 1, None, Some(&compress(Codec::Gzip, &plain).unwrap()));
+    let wrapper = message((1, 1), 0, 1, None, Some(&compress(Codec::Gzip, &plain).unwrap()));
     assert!(matches!(up_convert(wrapper.into(), BUDGET), Err(ConvertError::Crc { position: 0, .. })));
-    let nested = message(1, 0, 0, 1, None, Some(b"abc"));
-    let nested = message(1, 1, 0, 1, None, Some(&compress(Codec::Gzip, &nested).unwrap()));
-    let nested = message(1, 1, 0, 1, None, Some(&compress(Codec::Gzip, &nested).unwrap()));
+    let nested = message((1, 0), 0, 1, None, Some(b"abc"));
+    let nested = message((1, 1), 0, 1, None, Some(&compress(Codec::Gzip, &nested).unwrap()));
+    let nested = message((1, 1), 0, 1, None, Some(&compress(Codec::Gzip, &nested).unwrap()));
     assert!(matches!(up_convert(nested.into(), BUDGET), Err(ConvertError::Message { .. })));
-    let empty = message(1, 1, 0, 1, None, Some(&compress(Codec::Gzip, b"").unwrap()));
+    let empty = message((1, 1), 0, 1, None, Some(&compress(Codec::Gzip, b"").unwrap()));
     assert!(matches!(up_convert(empty.into(), BUDGET), Err(ConvertError::Message { .. })));
-    let zstd = message(1, 4, 0, 1, None, Some(&compress(Codec::Zstd, b"x").unwrap()));
+    let zstd = message((1, 4), 0, 1, None, Some(&compress(Codec::Zstd, b"x").unwrap()));
     assert!(matches!(up_convert(zstd.into(), BUDGET), Err(ConvertError::Message { .. })));
 }
 
 #[test]
 fn all_wrappers_together_share_one_budget() {
-    let inner = message(1, 0, 0, 1, None, Some(&[0; 1000]));
-    let wrapper = message(1, 1, 0, 1, None, Some(&compress(Codec::Gzip, &inner).unwrap()));
+    let inner = message((1, 0), 0, 1, None, Some(&[0; 1000]));
+    let wrapper = message((1, 1), 0, 1, None, Some(&compress(Codec::Gzip, &inner).unwrap()));
     let set = Bytes::from(wrapper.repeat(3));
     assert!(up_convert(set.clone(), 3 * inner.len()).is_ok());
     let bytes_max = 3 * inner.len() - 1;
@@ -305,11 +304,11 @@ proptest! {
         let codec = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4][codec];
         let mut set = Vec::new();
         for (index, (time, key, value)) in rows.iter().enumerate() {
-            set.extend(message(magic, 0, index as i64, *time, key.as_deref(), value.as_deref()));
+            set.extend(message((magic, 0), index as i64, *time, key.as_deref(), value.as_deref()));
         }
         if codec != Codec::None {
             let value = compress(codec, &set).unwrap();
-            set = message(magic, codec as u8, rows.len() as i64 - 1, 0, None, Some(&value));
+            set = message((magic, codec as u8), rows.len() as i64 - 1, 0, None, Some(&value));
         }
         let (read, batches) = read(up_convert(Bytes::from(set), BUDGET).unwrap());
         prop_assert_eq!(batches[0].codec().unwrap(), codec);
