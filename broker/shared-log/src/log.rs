@@ -166,15 +166,11 @@ impl SharedLog {
         // Whether an earlier put may have taken effect without our seeing it.
         let mut in_doubt = false;
         loop {
-            let failure = match self.create(&path, &body).await {
-                Ok(()) => None,
-                Err(error) => Some(error),
-            };
-            match failure {
-                None => return self.confirm(index, in_doubt).await,
-                Some(error) if !in_doubt && is_refusal(&error) => return Err(error),
+            match self.create(&path, &body).await {
+                Ok(()) => return self.confirm(index, in_doubt).await,
+                Err(error) if !in_doubt && is_refusal(&error) => return Err(error),
                 // "Already exists" too: the client below repeats refused requests, and may have met its own.
-                Some(error) => in_doubt |= !is_refusal(&error),
+                Err(error) => in_doubt |= !is_refusal(&error),
             }
             match self.get_entry_once(index).await {
                 Ok(Some(stored)) if stored.nonce == nonce => return self.confirm(index, in_doubt).await,

@@ -172,4 +172,23 @@ mod tests {
         let error = probe(&store, &Env::real()).await.unwrap_err();
         assert!(error.to_string().contains("listing"), "{error}");
     }
+
+    /// Runs against any store: `TOWPATH_TEST_STORE=s3://bucket/prefix` with the usual AWS environment.
+    #[tokio::test]
+    async fn the_store_named_in_the_environment_passes_and_holds_a_log() {
+        let Ok(url) = std::env::var("TOWPATH_TEST_STORE") else { return };
+        let (store, env) = (crate::open_store(&url).await.unwrap(), Env::real());
+        probe(&store, &env).await.unwrap();
+        let prefix = format!("log-{}", env.uuid().simple());
+        let one = crate::SharedLog::open(store.clone(), &prefix, env.clone()).await.unwrap();
+        let two = crate::SharedLog::open(store, &prefix, env).await.unwrap();
+        for number in 0..20_u64 {
+            let log = if number.is_multiple_of(2) { &one } else { &two };
+            assert_eq!(log.append(Bytes::from(number.to_string())).await.unwrap(), number);
+        }
+        assert_eq!(one.read_from(0).await.unwrap(), two.read_from(0).await.unwrap());
+        one.checkpoint(10, Bytes::from_static(b"state")).await.unwrap();
+        one.trim(10).await.unwrap();
+        assert_eq!(two.latest_checkpoint().await.unwrap(), Some((10, Bytes::from_static(b"state"))));
+    }
 }

@@ -353,4 +353,30 @@ mod tests {
         assert_eq!(*restarted.image(), *metadata.image());
         assert!(store.requests().gets - before < 1_200, "the start replayed more than the tail");
     }
+
+    /// 1,000 topics, 10,000 partitions, 100,000 ranges: the bound of issue 4, held even by a debug build.
+    #[tokio::test]
+    async fn a_large_cluster_starts_from_its_checkpoint_in_under_three_seconds() {
+        let env = Env::real();
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("file://{}", folder.path().display());
+        let store = towpath_shared_log::open_store(&url).await.unwrap();
+        let metadata = Metadata::open(store.clone(), env.clone(), 1).await.unwrap();
+        let creations = (0..1_000).map(|n| topic(&format!("topic-{n}"), n, 10).into());
+        metadata.propose_all(creations.collect()).await.unwrap();
+        for round in 0..10 {
+            let ranges =
+                (0..10_000).map(|n| (Uuid::from_u128(n / 10), (n % 10) as i32, round * 10, round * 10 + 9));
+            metadata.propose(commit(1, &ranges.collect::<Vec<_>>()).into()).await.unwrap();
+        }
+        let image = metadata.image();
+        metadata.close().await;
+        let log = SharedLog::open(store.clone(), LOG_PREFIX, env.clone()).await.unwrap();
+        log.checkpoint(image.version, super::super::checkpoint::encode(&image)).await.unwrap();
+        let begun = env.elapsed();
+        let restarted = Metadata::open(store, env.clone(), 1).await.unwrap();
+        let took = env.elapsed() - begun;
+        assert_eq!(*restarted.image(), *image);
+        assert!(took < Duration::from_secs(3), "{took:?}");
+    }
 }

@@ -36,11 +36,12 @@ pub struct ConfigsAltered {
 
 impl ConfigsAltered {
     pub(super) fn validate(&self) -> Result<(), Rejection> {
-        Ok(match &self.resource {
-            ConfigResource::Topic(_) => config::validate_topic(&self.set)?,
-            ConfigResource::Group(_) => config::validate_group(&self.set)?,
-            ConfigResource::Broker(_) => config::validate_broker(&self.set)?,
-        })
+        let judged = match &self.resource {
+            ConfigResource::Topic(_) => config::validate_topic(&self.set),
+            ConfigResource::Group(_) => config::validate_group(&self.set),
+            ConfigResource::Broker(_) => config::validate_broker(&self.set),
+        };
+        judged.map_err(Rejection::Config)
     }
 
     pub(super) fn apply(&self, image: &mut Image) -> Result<(), Rejection> {
