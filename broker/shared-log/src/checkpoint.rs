@@ -163,6 +163,7 @@ mod tests {
     use towpath_env::Env;
 
     use super::*;
+    use crate::fault::{Faults, FaultyStore};
     use crate::{Appended, LogOptions};
 
     const GRACE: Duration = Duration::from_secs(600);
@@ -260,5 +261,24 @@ mod tests {
         }
         let left = store.list(None).try_collect::<Vec<_>>().await.unwrap();
         assert!(left.len() <= 4, "{left:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_entry_that_counted_and_was_trimmed_before_its_writer_knew_is_not_written_twice() {
+        let (store, env) = (Arc::new(InMemory::new()), Env::seeded(1, 0));
+        let deaf = FaultyStore::new(store.clone(), env.clone(), Faults::NONE);
+        let options = LogOptions { trim_grace: GRACE, retry_total: 4 * GRACE, ..LogOptions::default() };
+        let writer = SharedLog::open_with(deaf.clone(), "log", env.clone(), options).await.unwrap();
+        // Every put takes effect and every answer is lost.
+        deaf.set_faults(Faults { lost_answers: 1_000, ..Faults::NONE });
+        let append = tokio::spawn(async move { writer.append(Bytes::from_static(b"once")).await });
+        env.sleep(Duration::from_secs(1)).await;
+        let other = open(&store, &env).await;
+        assert_eq!(other.read_from(0).await.unwrap(), [(0, Bytes::from_static(b"once"))]);
+        fill(&other, 5).await;
+        trim_for_good(&other, &env, 3).await;
+        deaf.set_faults(Faults::NONE);
+        assert!(matches!(append.await.unwrap(), Err(LogError::Unknown { index: 0, .. })));
+        assert_eq!(other.end().await.unwrap(), 6);
     }
 }
