@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::group::GroupConfig;
+use crate::storage::StorageConfig;
 
 /// Kafka's default for `socket.request.max.bytes`: no client is configured to send more.
 const REQUEST_BYTES_MAX: usize = 100 * 1024 * 1024;
@@ -61,6 +62,8 @@ pub struct BrokerConfig {
     pub groups: GroupConfig,
     /// Comes up with another disk WAL than the one that the store names, giving up what only that one held.
     pub accept_wal_loss: bool,
+    /// WAL, tail, caches, segments.
+    pub storage: StorageSettings,
     /// The bounds.
     pub limits: Limits,
 }
@@ -80,7 +83,87 @@ impl Default for BrokerConfig {
             partitions_default: 1,
             groups: GroupConfig::default(),
             accept_wal_loss: false,
+            storage: StorageSettings::default(),
             limits: Limits::default(),
+        }
+    }
+}
+
+/// What an operator may set of the storage; the rest of [`StorageConfig`] follows from the other keys. Its
+/// defaults and the meaning of each are there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StorageSettings {
+    /// [`StorageConfig::wal_file_bytes`].
+    pub wal_file_bytes: usize,
+    /// [`StorageConfig::wal_group_bytes_max`].
+    pub wal_group_bytes_max: usize,
+    /// [`StorageConfig::wal_queue_bytes_max`].
+    pub wal_queue_bytes_max: usize,
+    /// [`StorageConfig::unuploaded_bytes_max`].
+    pub unuploaded_bytes_max: usize,
+    /// [`StorageConfig::segment_bytes`].
+    pub segment_bytes: usize,
+    /// [`StorageConfig::segment_age_max`] (ms).
+    pub segment_age_max_ms: u64,
+    /// [`StorageConfig::tail_cache_bytes_max`].
+    pub tail_cache_bytes_max: usize,
+    /// [`StorageConfig::block_cache_bytes_max`].
+    pub block_cache_bytes_max: usize,
+    /// [`StorageConfig::read_ahead_bytes`].
+    pub read_ahead_bytes: usize,
+    /// [`StorageConfig::delete_grace`] (ms).
+    pub delete_grace_ms: u64,
+    /// [`StorageConfig::maintenance_interval`] (ms).
+    pub maintenance_interval_ms: u64,
+    /// [`StorageConfig::producer_expiry`] (ms).
+    pub producer_expiry_ms: u64,
+    /// [`StorageConfig::producers_per_partition_max`].
+    pub producers_per_partition_max: usize,
+}
+
+impl Default for StorageSettings {
+    fn default() -> StorageSettings {
+        let config = StorageConfig::new(0, PathBuf::new());
+        let ms = |duration: Duration| duration.as_millis() as u64;
+        StorageSettings {
+            wal_file_bytes: config.wal_file_bytes,
+            wal_group_bytes_max: config.wal_group_bytes_max,
+            wal_queue_bytes_max: config.wal_queue_bytes_max,
+            unuploaded_bytes_max: config.unuploaded_bytes_max,
+            segment_bytes: config.segment_bytes,
+            segment_age_max_ms: ms(config.segment_age_max),
+            tail_cache_bytes_max: config.tail_cache_bytes_max,
+            block_cache_bytes_max: config.block_cache_bytes_max,
+            read_ahead_bytes: config.read_ahead_bytes,
+            delete_grace_ms: ms(config.delete_grace),
+            maintenance_interval_ms: ms(config.maintenance_interval),
+            producer_expiry_ms: ms(config.producer_expiry),
+            producers_per_partition_max: config.producers_per_partition_max,
+        }
+    }
+}
+
+impl BrokerConfig {
+    /// The storage's own configuration.
+    pub fn storage(&self) -> StorageConfig {
+        let set = &self.storage;
+        StorageConfig {
+            wal_accept_loss: self.accept_wal_loss,
+            wal_file_bytes: set.wal_file_bytes,
+            wal_group_bytes_max: set.wal_group_bytes_max,
+            wal_queue_bytes_max: set.wal_queue_bytes_max,
+            unuploaded_bytes_max: set.unuploaded_bytes_max,
+            segment_bytes: set.segment_bytes,
+            segment_age_max: Duration::from_millis(set.segment_age_max_ms),
+            tail_cache_bytes_max: set.tail_cache_bytes_max,
+            block_cache_bytes_max: set.block_cache_bytes_max,
+            read_ahead_bytes: set.read_ahead_bytes,
+            delete_grace: Duration::from_millis(set.delete_grace_ms),
+            maintenance_interval: Duration::from_millis(set.maintenance_interval_ms),
+            producer_expiry: Duration::from_millis(set.producer_expiry_ms),
+            producers_per_partition_max: set.producers_per_partition_max,
+            ..StorageConfig::new(self.node_id, self.data.join("wal"))
         }
     }
 }
@@ -203,6 +286,12 @@ mod tests {
         assert_eq!(config.limits.connections_max, 7);
         assert_eq!(config.limits.request_bytes_max, Limits::default().request_bytes_max);
         assert_eq!(config.listen, BrokerConfig::default().listen);
+    }
+
+    #[test]
+    fn without_a_word_about_it_the_storage_has_its_own_defaults() {
+        let config = BrokerConfig { node_id: 3, data: PathBuf::from("here"), ..BrokerConfig::default() };
+        assert_eq!(config.storage(), StorageConfig::new(3, "here/wal"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The APIs over TCP, with an embedded broker: what clients send, and what they must get.
 
 mod fetch;
+mod mirror;
 mod produce;
 mod topics;
 

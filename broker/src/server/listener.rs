@@ -42,7 +42,7 @@ impl Listener {
                 shared.metrics.request_bytes_inflight.clone(),
             ),
         };
-        let room = Arc::new(Semaphore::new(limits.connections_max));
+        let room = Arc::new(Semaphore::new(connections_max(limits.connections_max)));
         Listener { shared, read, connections, room, last_id: AtomicU64::new(0) }
     }
 
@@ -104,6 +104,26 @@ impl Listener {
     }
 }
 
+/// File descriptors that the broker itself needs: WAL, store, pages.
+const OWN_FILES: usize = 256;
+
+/// The configured bound, or what the process's file descriptors allow.
+fn connections_max(configured: usize) -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let Some(files) = open_files_max(&limits) else { return configured };
+    let allowed = files.saturating_sub(OWN_FILES).max(1);
+    if allowed < configured {
+        tracing::info!(files, connections = allowed, "fewer connections than configured; fix: raise ulimit -n");
+    }
+    configured.min(allowed)
+}
+
+/// The soft limit in Linux's `/proc/self/limits`.
+fn open_files_max(limits: &str) -> Option<usize> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 /// Counts a connection while it is open, also when its task panics.
 struct Open(IntGauge);
 
@@ -128,5 +148,19 @@ fn note_end(connection: u64, peer: SocketAddr, reason: &CloseReason) {
             tracing::debug!(connection, %peer, %reason, "connection closed");
         }
         _ => tracing::trace!(connection, %peer, %reason, "connection closed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_soft_limit_of_open_files_is_read() {
+        let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                      Max processes             95986                95986                processes \n\
+                      Max open files            1024                 1048576              files     \n";
+        assert_eq!(open_files_max(limits), Some(1024));
+        assert_eq!(open_files_max("Max open files unlimited unlimited files"), None);
     }
 }

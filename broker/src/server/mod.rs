@@ -35,7 +35,6 @@ use crate::metadata::entry::BrokerRegistered;
 use crate::metadata::{Entry, Metadata, OpenError, ProposeError};
 use crate::metrics::ServerMetrics;
 use crate::partition::{OpenError as StorageError, Partitions};
-use crate::storage::StorageConfig;
 
 /// A running broker. Tests, the demo and the CLI embed it.
 pub struct Broker {
@@ -195,9 +194,7 @@ async fn open(
     let (host, port) = advertised.clone();
     let registered = BrokerRegistered { node_id: config.node_id, host, port, rack: config.rack.clone() };
     metadata.propose(Entry::BrokerRegistered(registered)).await?;
-    let mut storage = StorageConfig::new(config.node_id, config.data.join("wal"));
-    storage.wal_accept_loss = config.accept_wal_loss;
-    let partitions = Partitions::open(storage, metadata.clone(), store, env.clone(), registry).await?;
+    let partitions = Partitions::open(config.storage(), metadata.clone(), store, env.clone(), registry).await?;
     let metrics = ServerMetrics::new(registry, &config.limits)?;
     let limits = &config.limits;
     Ok(Shared {

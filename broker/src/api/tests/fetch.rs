@@ -135,6 +135,27 @@ async fn the_first_batch_comes_however_large_and_limits_hold_for_the_rest() {
 }
 
 #[tokio::test]
+async fn a_fetch_takes_no_more_than_the_budget_has_left_and_gives_it_back() {
+    let limits = Limits { inflight_fetch_bytes_max: 150_000, ..Limits::default() };
+    let (broker, _directory) = broker(limits).await;
+    let mut client = RawClient::connect(&broker).await;
+    create(&mut client, "orders", 1).await;
+    for _ in 0..10 {
+        produce(&mut client, 0, batch(1, 40_000)).await;
+    }
+    let mut offset = 0;
+    while offset < 10 {
+        let response = client.call(11, &request(&[wanted(0, offset)])).await.unwrap();
+        let read = batches(found(&response, 0)).len();
+        assert!((1..=3).contains(&read), "{read} batches at {offset}");
+        offset += read as i64;
+    }
+    let held = &broker.shared.metrics.fetch_bytes_inflight;
+    timeout(PATIENCE, async { while held.get() > 0 { tokio::task::yield_now().await } }).await.unwrap();
+    broker.stop().await;
+}
+
+#[tokio::test]
 async fn a_wrong_offset_epoch_or_partition_is_told_at_once() {
     let (broker, mut client, _directory) = shop().await;
     produce(&mut client, 0, batch(2, 10)).await;
