@@ -113,7 +113,11 @@ fn connections_max(configured: usize) -> usize {
     let Some(files) = open_files_max(&limits) else { return configured };
     let allowed = files.saturating_sub(OWN_FILES).max(1);
     if allowed < configured {
-        tracing::info!(files, connections = allowed, "fewer connections than configured; fix: raise ulimit -n");
+        tracing::info!(
+            files,
+            connections = allowed,
+            "fewer connections than configured; fix: raise ulimit -n"
+        );
     }
     configured.min(allowed)
 }

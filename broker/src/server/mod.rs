@@ -194,7 +194,8 @@ async fn open(
     let (host, port) = advertised.clone();
     let registered = BrokerRegistered { node_id: config.node_id, host, port, rack: config.rack.clone() };
     metadata.propose(Entry::BrokerRegistered(registered)).await?;
-    let partitions = Partitions::open(config.storage(), metadata.clone(), store, env.clone(), registry).await?;
+    let partitions =
+        Partitions::open(config.storage(), metadata.clone(), store, env.clone(), registry).await?;
     let metrics = ServerMetrics::new(registry, &config.limits)?;
     let limits = &config.limits;
     Ok(Shared {

@@ -151,7 +151,13 @@ async fn a_fetch_takes_no_more_than_the_budget_has_left_and_gives_it_back() {
         offset += read as i64;
     }
     let held = &broker.shared.metrics.fetch_bytes_inflight;
-    timeout(PATIENCE, async { while held.get() > 0 { tokio::task::yield_now().await } }).await.unwrap();
+    timeout(PATIENCE, async {
+        while held.get() > 0 {
+            tokio::task::yield_now().await
+        }
+    })
+    .await
+    .unwrap();
     broker.stop().await;
 }
 

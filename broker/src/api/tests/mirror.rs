@@ -26,8 +26,11 @@ fn append(base_offset: i64, records: i64) -> MirrorAppendRequest {
         log_end: -1,
         records: batch.freeze(),
     };
-    let topic =
-        MirrorAppendTopic { name: "views".to_owned(), source_topic_id: SOURCE_TOPIC, partitions: [partition].into() };
+    let topic = MirrorAppendTopic {
+        name: "views".to_owned(),
+        source_topic_id: SOURCE_TOPIC,
+        partitions: [partition].into(),
+    };
     MirrorAppendRequest {
         link: "link".to_owned(),
         source_cluster_id: "source".to_owned(),
@@ -93,7 +96,8 @@ async fn mirrored_batches_sent_without_waiting_keep_their_order_and_their_offset
         .with_current_leader_epoch(3)
         .with_fetch_offset(0);
     let topic = FetchTopic::default().with_topic(name("views")).with_partitions([partition].into());
-    let request = FetchRequest::default().with_max_bytes(1 << 20).with_topics([topic].into()).with_session_epoch(-1);
+    let request =
+        FetchRequest::default().with_max_bytes(1 << 20).with_topics([topic].into()).with_session_epoch(-1);
     let response = client.call(11, &request).await.unwrap();
     let records = response.responses[0].partitions[0].records.clone().unwrap();
     let read: Vec<i64> = views(&records).map(|batch| batch.unwrap().base_offset()).collect();
