@@ -20,6 +20,7 @@ pub(super) struct Pool {
 
 #[derive(Default)]
 struct Slot {
+    /// The latest connection, kept when it has ended for what it learned of the broker.
     current: Mutex<Option<Arc<Connection>>>,
     /// Held while dialing, so that many callers share one attempt and its failure.
     dialing: tokio::sync::Mutex<Option<(Duration, ClientError)>>,
@@ -75,9 +76,9 @@ impl Pool {
         self.slots.lock().values().find_map(|slot| slot.usable())
     }
 
-    /// All usable connections.
-    pub(super) fn all(&self) -> Vec<Arc<Connection>> {
-        self.slots.lock().values().filter_map(|slot| slot.usable()).collect()
+    /// The latest connection to each address, usable or not: its versions are the broker's as last seen.
+    pub(super) fn latest(&self) -> Vec<Arc<Connection>> {
+        self.slots.lock().values().filter_map(|slot| slot.current.lock().clone()).collect()
     }
 
     /// Forgets addresses that are no longer part of the cluster; requests in flight there are answered still.

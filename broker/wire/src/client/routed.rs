@@ -317,7 +317,7 @@ impl Client {
 
     /// Whether every broker asked so far offers this version of an API.
     pub fn supports(&self, api_key: i16, version: i16) -> bool {
-        let connections = self.inner.pool.all();
+        let connections = self.inner.pool.latest();
         !connections.is_empty()
             && connections.iter().all(|connection| connection.versions().supports(api_key, version))
     }

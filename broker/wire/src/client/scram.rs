@@ -4,6 +4,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use hmac::digest::KeyInit;
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256, Sha512};
 
@@ -131,19 +132,9 @@ impl Hash {
     }
 
     fn sign(self, key: &[u8], data: &[u8]) -> Vec<u8> {
-        // HMAC takes keys of any length (RFC 2104), so these cannot fail.
-        #[allow(clippy::expect_used)]
         match self {
-            Hash::Sha256 => {
-                let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any key length");
-                mac.update(data);
-                mac.finalize().into_bytes().to_vec()
-            }
-            Hash::Sha512 => {
-                let mut mac = Hmac::<Sha512>::new_from_slice(key).expect("any key length");
-                mac.update(data);
-                mac.finalize().into_bytes().to_vec()
-            }
+            Hash::Sha256 => hmac::<Hmac<Sha256>>(key, data),
+            Hash::Sha512 => hmac::<Hmac<Sha512>>(key, data),
         }
     }
 
@@ -157,6 +148,13 @@ impl Hash {
             }
         }
     }
+}
+
+fn hmac<M: Mac + KeyInit>(key: &[u8], data: &[u8]) -> Vec<u8> {
+    // HMAC takes keys of any length (RFC 2104), so this cannot fail.
+    #[allow(clippy::expect_used)]
+    let mac = <M as Mac>::new_from_slice(key).expect("any key length");
+    mac.chain_update(data).finalize().into_bytes().to_vec()
 }
 
 #[cfg(test)]

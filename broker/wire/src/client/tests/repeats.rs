@@ -119,6 +119,17 @@ async fn a_coordinator_that_moved_is_looked_up_again() {
     assert_eq!((mock.count(ApiKey::FindCoordinator), mock.count(ApiKey::Heartbeat)), (2, 3));
 }
 
+#[tokio::test]
+async fn a_connection_about_to_lose_its_authentication_is_replaced() {
+    let mock = answering(&[&[0]]).await;
+    let client = mock.client().await;
+    client.inner.pool.any().unwrap().set_lifetime(Duration::ZERO);
+    // What the broker offers is remembered all the same.
+    assert!(client.supports(ApiKey::ListOffsets as i16, 7));
+    client.send(To::Leader("t".to_owned(), 0), list_offsets()).await.unwrap();
+    assert_eq!(mock.calls(ApiKey::ListOffsets)[0].connection, 1);
+}
+
 /// Ends the connection at the first call of `api`, once it has been read.
 async fn losing(api: ApiKey) -> Mock {
     let calls = Arc::new(AtomicUsize::new(0));
