@@ -9,7 +9,6 @@ use towpath_env::Env;
 use towpath_wire::batch::Batch;
 use uuid::Uuid;
 
-use super::log_state::LogState;
 use super::registry::{Inner, Partitions};
 use super::snapshot::Snapshot;
 use super::{Partition, Shared, State, WalEntry};
@@ -159,13 +158,9 @@ fn restore(image: &Image, mut snapshot: Snapshot, wal_id: Uuid) -> Logs {
     let same_wal = snapshot.wal_id == wal_id;
     let mut logs = Logs::new();
     for topic in image.topics_by_id.values() {
-        for (index, held) in topic.partitions.iter().enumerate() {
+        for index in 0..topic.partitions.len() {
             let id = (topic.id, index as i32);
-            let mut log = snapshot.partitions.remove(&id).unwrap_or_else(|| LogState {
-                log_start: held.log_start,
-                log_end: held.log_start,
-                ..LogState::default()
-            });
+            let mut log = snapshot.partitions.remove(&id).unwrap_or_default();
             if !same_wal {
                 log.applied_below = 0;
             }
@@ -221,6 +216,8 @@ fn opened(
     mut state: State,
 ) -> Arc<Partition> {
     let log_start = topic.partitions.get(index as usize).map_or(0, |held| held.log_start);
+    // Only a WAL whose loss was accepted leaves the end behind the start.
+    state.log.advance_end(log_start);
     state.high_watermark = state.log.log_end;
     state.log.transactions.advance(state.high_watermark);
     state.log.advance_start(log_start);

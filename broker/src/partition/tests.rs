@@ -1,4 +1,4 @@
-//! Partitions as their callers see them, on the real metadata, an in-memory store and a WAL on disk.
+//! Partitions as their callers see them, on the real metadata, an in-memory store and a disk that may fail.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,6 @@ use bytes::{Bytes, BytesMut};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use prometheus::Registry;
-use tempfile::TempDir;
 use towpath_env::Env;
 use towpath_wire::batch::{Batch, BatchBuilder, split};
 use uuid::Uuid;
@@ -15,11 +14,14 @@ use uuid::Uuid;
 use super::*;
 use crate::metadata::Metadata;
 use crate::metadata::entry::TopicCreated;
-use crate::storage::StorageConfig;
+use crate::storage::{FaultyFileSystem, StorageConfig};
 
 /// 2025-01-01.
 pub(crate) const NOW_MS: i64 = 1_735_689_600_000;
 pub(crate) const TOPIC: Uuid = Uuid::from_u128(7);
+
+mod model;
+mod rules;
 
 /// A broker's storage whose process can be restarted.
 pub(crate) struct World {
@@ -28,7 +30,8 @@ pub(crate) struct World {
     pub metadata: Metadata,
     pub config: StorageConfig,
     pub partitions: Partitions,
-    _directory: TempDir,
+    /// Where the WAL is: a disk that can fail and lose power.
+    pub files: FaultyFileSystem,
 }
 
 impl World {
@@ -38,7 +41,7 @@ impl World {
     }
 
     pub async fn with(configs: &[(&str, &str)], change: impl FnOnce(&mut StorageConfig)) -> World {
-        let directory = tempfile::tempdir().unwrap();
+        let files = FaultyFileSystem::default();
         let env = Env::real();
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let metadata = Metadata::open(store.clone(), env.clone(), 1).await.unwrap();
@@ -51,11 +54,11 @@ impl World {
             internal: false,
         };
         metadata.propose(Entry::TopicCreated(topic)).await.unwrap();
-        let mut config = StorageConfig::new(1, directory.path().join("wal"));
+        let mut config = StorageConfig::new(1, "unused");
         config.wal_file_bytes = 256 * 1024;
         change(&mut config);
-        let partitions = open(&config, &metadata, &store, &env).await;
-        World { env, store, metadata, config, partitions, _directory: directory }
+        let partitions = open(&files, &config, &metadata, (&store, &env)).await;
+        World { env, store, metadata, config, partitions, files }
     }
 
     pub fn partition(&self) -> Arc<Partition> {
@@ -65,7 +68,17 @@ impl World {
     /// Stops and starts again, with nothing but what is durable.
     pub async fn restart(&mut self) {
         self.partitions.close().await;
-        self.partitions = open(&self.config, &self.metadata, &self.store, &self.env).await;
+        self.partitions = open(&self.files, &self.config, &self.metadata, (&self.store, &self.env)).await;
+    }
+
+    /// Loses power: of the WAL's unsynced writes those survive that `survives` picks.
+    pub async fn crash(&mut self, survives: impl FnMut(usize) -> bool) {
+        const SECTOR_BYTES: usize = 32;
+        let after = self.files.crash(SECTOR_BYTES, survives);
+        self.partitions.inner.stopping.cancel();
+        self.files.allow_syncs(None);
+        self.files = after;
+        self.partitions = open(&self.files, &self.config, &self.metadata, (&self.store, &self.env)).await;
     }
 
     pub async fn upload(&self) {
@@ -74,13 +87,14 @@ impl World {
 }
 
 async fn open(
+    files: &FaultyFileSystem,
     config: &StorageConfig,
     metadata: &Metadata,
-    store: &Arc<dyn ObjectStore>,
-    env: &Env,
+    (store, env): (&Arc<dyn ObjectStore>, &Env),
 ) -> Partitions {
     let registry = Registry::new();
-    Partitions::open(config.clone(), metadata.clone(), store.clone(), env.clone(), &registry).await.unwrap()
+    let outside = (store.clone(), env.clone(), &registry);
+    Partitions::open_on(Arc::new(files.clone()), config.clone(), metadata.clone(), outside).await.unwrap()
 }
 
 /// A batch of records with these values.

@@ -17,3 +17,5 @@ pub use wal::{
 };
 
 pub(crate) use segment::SegmentBuilder;
+#[cfg(test)]
+pub(crate) use wal::FaultyFileSystem;

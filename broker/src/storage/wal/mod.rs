@@ -28,6 +28,8 @@ use tokio::sync::watch;
 
 pub use disk::{DiskWal, DiskWalSettings};
 pub use error::{WalError, WalOpenError};
+#[cfg(test)]
+pub(crate) use fault::FaultyFileSystem;
 pub use file_system::{DiskFileSystem, FileSystem, WalFile};
 
 /// Takes records in order and makes them durable.

@@ -106,7 +106,7 @@ fn open(files: &FaultyFileSystem, expected: Option<Uuid>) -> Opened {
 
 /// 16 bytes, so that a frame takes exactly [`FRAME`].
 fn body(number: u8) -> [u8; 16] {
-    [number; 16]
+    [number ^ 0x55; 16] // never zeros, which a lost write leaves behind too
 }
 
 const FRAME: usize = 64;
