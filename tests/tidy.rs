@@ -68,7 +68,10 @@ impl Tracked {
         let own = if ["lib", "main", "mod"].contains(&name) { folder.to_owned() } else { stem.to_owned() };
         let lines: Vec<&str> = self.text.lines().collect();
         let declared = lines.windows(2).filter(|pair| pair[0].trim() == "#[cfg(test)]");
-        let named = declared.filter_map(|pair| pair[1].trim().strip_prefix("mod ")?.strip_suffix(';'));
+        let named = declared.filter_map(|pair| {
+            let line = pair[1].trim();
+            line.strip_prefix("pub(crate) ").unwrap_or(line).strip_prefix("mod ")?.strip_suffix(';')
+        });
         named.map(|module| format!("{own}/{module}")).collect()
     }
 }
