@@ -6,11 +6,15 @@ use crate::server::{ClientContext, Shared};
 
 /// Answers one Heartbeat request.
 pub async fn handle(
-    _broker: &Shared,
+    broker: &Shared,
     _ctx: &ClientContext,
     _version: i16,
-    _request: HeartbeatRequest,
+    request: HeartbeatRequest,
 ) -> HeartbeatResponse {
-    // Filled in once the coordinator is wired.
-    HeartbeatResponse::default()
+    let instance_id = request.group_instance_id.as_deref();
+    let beat = broker
+        .groups
+        .heartbeat(&request.group_id, &request.member_id, instance_id, request.generation_id)
+        .await;
+    HeartbeatResponse::default().with_error_code(beat.err().map_or(0, |error| error.code()))
 }

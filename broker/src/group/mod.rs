@@ -2,17 +2,37 @@
 //!
 //! Owns `__consumer_offsets` and every decision about a group. Never touches sockets (that is `server`) and
 //! never encodes a response (that is `api`); called by the group files of `api`, one verb each.
+//!
+//! Decisions are pure: [`classic`] (the protocol) and `route` (who may consume). A [`cell::Cell`] holds one group
+//! and is changed under its lock, append included, so that the log has the same order as the memory; an answer
+//! about a group leaves once the group's newest write is durable. What survives a crash is [`records`].
 
+mod admin;
+mod backing;
+mod cell;
 pub mod classic;
+mod commits;
 pub mod config;
+mod coordinator;
+mod expire;
+mod link;
+mod load;
+mod members;
+mod metrics;
 pub mod records;
+mod route;
 mod subscription;
+mod timers;
 
+#[cfg(test)]
+mod coordinator_tests;
+#[cfg(test)]
+mod memory_backing;
+
+pub use admin::{DescribedGroup, DescribedMember, ListedGroup};
+pub use commits::{Commit, CommittedOffset, FetchedTopic};
 pub use config::GroupConfig;
-
-/// All groups that this broker coordinates. Cheap to clone.
-#[derive(Clone)]
-pub struct Groups {}
+pub use coordinator::Groups;
 
 /// The route of a group as DescribeConfigs shows it for a resource of type GROUP.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,14 +43,4 @@ pub struct RouteView {
     pub route: &'static str,
     /// `towpath.attempt`: number of the last move.
     pub attempt: u64,
-}
-
-impl Groups {
-    /// The route of `group`; `None` when it is an ordinary group or does not exist.
-    pub fn route(&self, _group: &str) -> Option<RouteView> {
-        None
-    }
-
-    /// Answers every parked request with a retriable error and stops the timers.
-    pub async fn close(&self) {}
 }

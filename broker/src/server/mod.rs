@@ -197,13 +197,15 @@ async fn open(
     let partitions =
         Partitions::open(config.storage(), metadata.clone(), store, env.clone(), registry).await?;
     let metrics = ServerMetrics::new(registry, &config.limits)?;
+    let groups =
+        Groups::open(partitions.clone(), metadata.clone(), config.groups.clone(), env.clone(), registry)?;
     let limits = &config.limits;
     Ok(Shared {
         advertised,
         store_url,
         metadata,
         partitions,
-        groups: Groups {},
+        groups,
         producer_ids: ProducerIds::default(),
         fetch_sessions: FetchSessions::new(
             limits.fetch_sessions_max,
