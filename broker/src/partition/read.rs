@@ -35,7 +35,7 @@ impl Partition {
             match self.read_segments(from, end, limits).await {
                 Ok(batches) if batches.is_empty() => {
                     // Nothing but a gap up to the tail (or the limit does not take one batch).
-                    return Ok(self.read_tail(from, limits, isolation));
+                    return Ok(self.from_tail(from, limits, isolation));
                 }
                 Ok(batches) => return Ok(self.result(from, batches, isolation)),
                 // Deleted or merged meanwhile: look again.
@@ -61,10 +61,10 @@ impl Partition {
             return Ok(Plan::Segments(end));
         }
         drop(state);
-        Ok(Plan::Done(self.read_tail(from, limits, isolation)))
+        Ok(Plan::Done(self.from_tail(from, limits, isolation)))
     }
 
-    fn read_tail(&self, from: i64, limits: ReadLimits, isolation: Isolation) -> ReadResult {
+    fn from_tail(&self, from: i64, limits: ReadLimits, isolation: Isolation) -> ReadResult {
         let state = self.state.lock();
         let batches = state.tail.read(from, state.read_end(isolation), limits);
         drop(state);
@@ -114,7 +114,7 @@ impl Partition {
     fn result(&self, from: i64, batches: Vec<Bytes>, isolation: Isolation) -> ReadResult {
         let state = self.state.lock();
         let offsets = state.offsets();
-        let aborted = match (isolation, batches.last().and_then(last_offset)) {
+        let aborted = match (isolation, batches.last().and_then(|bytes| last_offset(bytes))) {
             (Isolation::ReadCommitted, Some(last)) => state.log.transactions.aborted_in(from, last + 1),
             _ => Vec::new(),
         };

@@ -10,10 +10,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use towpath_env::Env;
-use towpath_wire::client::Client;
-use towpath_wire::client::admin::OffsetAt;
+use towpath_wire::client::admin::{OffsetSpec, list_offsets};
+use towpath_wire::client::{Client, ClientError, TopicPartition};
 
-use super::replicator::{FetchAt, Halt, Replicator, TopicPartition};
+use super::replicator::{FetchAt, Halt, Replicator};
 use crate::config::Limits;
 use crate::metrics::LinkMetrics;
 use crate::sink::{self, Chunk};
@@ -225,7 +225,7 @@ impl Mirror {
             }
         };
         let held = replicator.positions();
-        let fresh = held.target_log_end == 0 || held.target_log_start == held.target_log_end;
+        let fresh = held.target_log_end == 0;
         if at.offset < first && fresh {
             replicator.start_at(first);
         } else if at.offset < first {
@@ -256,9 +256,18 @@ impl Mirror {
         }
     }
 
-    async fn source_range(&self, id: &TopicPartition) -> Result<(i64, i64), towpath_wire::client::ClientError> {
-        let first = self.source.list_offset(&id.topic, id.partition, OffsetAt::Earliest).await?;
-        let end = self.source.list_offset(&id.topic, id.partition, OffsetAt::Latest).await?;
+    async fn source_range(&self, id: &TopicPartition) -> Result<(i64, i64), ClientError> {
+        let first = one_offset(&self.source, id, OffsetSpec::Earliest).await?;
+        let end = one_offset(&self.source, id, OffsetSpec::Latest).await?;
         Ok((first, end))
+    }
+}
+
+/// One offset of one partition.
+pub(crate) async fn one_offset(client: &Client, id: &TopicPartition, spec: OffsetSpec) -> Result<i64, ClientError> {
+    let mut listed = list_offsets(client, std::slice::from_ref(id), spec).await?;
+    match listed.remove(id) {
+        Some(listed) => Ok(listed?.offset),
+        None => Err(ClientError::NoBroker { what: format!("leader of {id}") }),
     }
 }

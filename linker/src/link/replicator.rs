@@ -5,22 +5,8 @@
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use towpath_wire::client::TopicPartition;
 use uuid::Uuid;
-
-/// Names one partition of one mirrored topic.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct TopicPartition {
-    /// Topic name; the same on both sides.
-    pub topic: String,
-    /// Partition index.
-    pub partition: i32,
-}
-
-impl std::fmt::Display for TopicPartition {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}-{}", self.topic, self.partition)
-    }
-}
 
 /// Why a partition is not mirrored, since when, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -260,7 +246,7 @@ mod tests {
     use super::*;
 
     fn replicator(log_end: i64) -> Replicator {
-        let id = TopicPartition { topic: "views".into(), partition: 0 };
+        let id = TopicPartition::new("views", 0);
         Replicator::new(id, Uuid::nil(), (0, log_end))
     }
 

@@ -128,7 +128,7 @@ impl Writer<'_> {
         let body = request(self.mirror, &chunks).encode();
         match self.connection.begin_raw("MirrorAppend", MIRROR_APPEND, 0, body).await {
             Ok(pending) => {
-                self.waiting.push_back(Box::pin(answer(chunks, pending)));
+                self.waiting.push_back(Box::pin(answer(self.connection.address().to_owned(), chunks, pending)));
                 Ok(())
             }
             Err(error) => {
@@ -162,10 +162,13 @@ impl Writer<'_> {
     }
 }
 
-async fn answer(chunks: Vec<Chunk>, pending: PendingRaw) -> Answered {
+async fn answer(address: String, chunks: Vec<Chunk>, pending: PendingRaw) -> Answered {
     let result = match pending.wait().await {
-        Ok(frame) => MirrorAppendResponse::decode(frame)
-            .map_err(|error| ClientError::config(error.to_string(), "run linker and broker of one version")),
+        Ok(frame) => MirrorAppendResponse::decode(frame).map_err(|error| ClientError::Malformed {
+            address,
+            api: "MirrorAppend",
+            reason: error.to_string(),
+        }),
         Err(error) => Err(error),
     };
     Answered { chunks, result }

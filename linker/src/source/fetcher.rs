@@ -15,7 +15,7 @@ use kafka_protocol::messages::{ApiKey, BrokerId, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use tokio_util::sync::CancellationToken;
 use towpath_env::retry::RetryPolicy;
-use towpath_wire::batch;
+use towpath_wire::batch::{self, BatchError};
 use towpath_wire::client::{ClientError, Connection, To};
 use uuid::Uuid;
 
@@ -70,12 +70,7 @@ async fn read_until_error(mirror: &Arc<Mirror>, broker: i32, pace: &mut Pace) ->
         let started = mirror.env.elapsed();
         let response = fetch(mirror, &connection, version, &asked).await?;
         let latency = mirror.env.elapsed() - started;
-        let error = ResponseError::try_from_code(response.error_code);
-        if let Some(error) = error {
-            return Err(ClientError::check(response.error_code, "Fetch", connection.address()).err().unwrap_or(
-                ClientError::config(format!("Fetch answered {error:?}"), "see the source broker's log"),
-            ));
-        }
+        ClientError::check("Fetch", || format!("source broker {broker}"), response.error_code, None)?;
         let bytes = deliver(mirror, &asked, response).await;
         mirror.metrics.fetched_bytes.inc_by(bytes);
         mirror.metrics.fetch_seconds.observe(latency.as_secs_f64());
@@ -235,14 +230,14 @@ impl Whole {
         for batch in batch::split(records.clone()) {
             let batch = match batch {
                 Ok(batch) => batch,
-                Err(error) if error.is_truncated() => break,
+                Err(BatchError::Truncated { .. }) => break,
                 Err(error) => return Err(error.to_string()),
             };
             if whole.end.is_some_and(|end| batch.base_offset() < end) {
                 return Err(format!("a batch at offset {} behind one that ends later", batch.base_offset()));
             }
             length += batch.size_bytes();
-            whole.end = Some(batch.last_offset() + 1);
+            whole.end = Some(batch.next_offset());
             whole.leader_epoch = batch.leader_epoch();
             whole.timestamp_ms = whole.timestamp_ms.max(batch.max_timestamp_ms());
         }

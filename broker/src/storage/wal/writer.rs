@@ -83,10 +83,7 @@ impl Writer {
         let mut failed_files = 0;
         loop {
             let error = match self.try_group(group) {
-                Ok(()) => {
-                    self.shared.set_full(false);
-                    return Ok(());
-                }
+                Ok(()) => return Ok(self.shared.set_full(false)),
                 Err(error) => error,
             };
             if is_full(&error) {
