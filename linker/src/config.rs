@@ -181,7 +181,8 @@ pub fn resolve_secret(reference: &str) -> Result<String, LinkerError> {
         return std::env::var(name).map_err(|_| refuse(format!("the environment has no {name}")));
     }
     if let Some(path) = reference.strip_prefix("file:") {
-        let text = std::fs::read_to_string(path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
         return Ok(text.trim_end_matches(['\r', '\n']).to_owned());
     }
     Err(LinkerError::Config {

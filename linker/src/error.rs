@@ -87,7 +87,9 @@ pub enum LinkerError {
     #[error("store: {0}")]
     Store(#[from] StoreError),
     /// Another linking service has taken over this journal.
-    #[error("another linking service writes this journal\nfix: stop one of the two; this one has stopped acting")]
+    #[error(
+        "another linking service writes this journal\nfix: stop one of the two; this one has stopped acting"
+    )]
     Superseded,
     /// The local cache failed; it can be deleted.
     #[error("cache {place}: {problem}\nfix: stop the service, delete the folder, start again: it is rebuilt")]
@@ -107,15 +109,14 @@ impl LinkerError {
     pub fn kind(&self) -> Kind {
         match self {
             LinkerError::Config { .. } | LinkerError::Refused { .. } => Kind::Caller,
-            LinkerError::Cluster { side: Side::Source, .. } | LinkerError::Answer { side: Side::Source, .. } => {
-                Kind::Source
-            }
-            LinkerError::Cluster { side: Side::Target, .. } | LinkerError::Answer { side: Side::Target, .. } => {
-                Kind::Target
-            }
-            LinkerError::Log(_) | LinkerError::Store(_) | LinkerError::Superseded | LinkerError::Cache { .. } => {
-                Kind::Store
-            }
+            LinkerError::Cluster { side: Side::Source, .. }
+            | LinkerError::Answer { side: Side::Source, .. } => Kind::Source,
+            LinkerError::Cluster { side: Side::Target, .. }
+            | LinkerError::Answer { side: Side::Target, .. } => Kind::Target,
+            LinkerError::Log(_)
+            | LinkerError::Store(_)
+            | LinkerError::Superseded
+            | LinkerError::Cache { .. } => Kind::Store,
             LinkerError::Bug(_) => Kind::Bug,
         }
     }

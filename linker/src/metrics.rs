@@ -35,7 +35,10 @@ impl LinkMetrics {
         let gauge = |name: &str, help: &str| IntGauge::with_opts(opts(name, help));
         let metrics = LinkMetrics {
             fetched_bytes: counter("fetched_bytes_total", "Bytes of record batches the source sent")?,
-            mirrored_bytes: counter("mirrored_bytes_total", "Bytes of record batches the target acknowledged")?,
+            mirrored_bytes: counter(
+                "mirrored_bytes_total",
+                "Bytes of record batches the target acknowledged",
+            )?,
             fetch_seconds: Histogram::with_opts(HistogramOpts::from(opts(
                 "fetch_seconds",
                 "Time from fetch to answer, long polls included",
@@ -44,8 +47,14 @@ impl LinkMetrics {
                 "held_back_seconds_total",
                 "Time not fetched, for the bandwidth bound or a slow source",
             ))?,
-            source_errors: counter("source_errors_total", "Requests to the source that failed and are repeated")?,
-            target_errors: counter("target_errors_total", "Requests to the target that failed and are repeated")?,
+            source_errors: counter(
+                "source_errors_total",
+                "Requests to the source that failed and are repeated",
+            )?,
+            target_errors: counter(
+                "target_errors_total",
+                "Requests to the target that failed and are repeated",
+            )?,
             halted_partitions: gauge("halted_partitions", "Partitions that are halted")?,
             lag_ms: gauge("lag_ms", "Largest lag of a partition; -1 while one was never caught up")?,
             lag_messages: gauge("lag_messages", "Offsets behind the source, all partitions")?,

@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use towpath_wire::client::admin::{
-    ConfigChange, ConfigResource, ConfigSource, ConfigValue, NewTopic, OffsetSpec, alter_configs, create_partitions,
-    create_topic, describe_topic_configs, list_offsets,
+    ConfigChange, ConfigResource, ConfigSource, ConfigValue, NewTopic, OffsetSpec, alter_configs,
+    create_partitions, create_topic, describe_topic_configs, list_offsets,
 };
 use towpath_wire::client::{ClusterMetadata, TopicMetadata, TopicPartition};
 use uuid::Uuid;
@@ -136,7 +136,8 @@ impl Follow {
     /// link's.
     pub async fn look(&self) -> Result<(), LinkerError> {
         let mirror = &self.mirror;
-        let source = mirror.source.metadata_all().await.map_err(LinkerError::cluster(Side::Source, "list topics"))?;
+        let source =
+            mirror.source.metadata_all().await.map_err(LinkerError::cluster(Side::Source, "list topics"))?;
         if source.cluster_id != mirror.source_cluster_id {
             return Err(LinkerError::Answer {
                 side: Side::Source,
@@ -165,7 +166,9 @@ impl Follow {
             let gone = match selected.get(&id.topic) {
                 None => Some("deleted"),
                 Some(topic) if topic.error == Some(ResponseError::UnknownTopicOrPartition) => Some("deleted"),
-                Some(topic) if topic.topic_id != placed.replicator.source_topic_id => Some("deleted and re-created"),
+                Some(topic) if topic.topic_id != placed.replicator.source_topic_id => {
+                    Some("deleted and re-created")
+                }
                 Some(_) => None,
             };
             if let Some(gone) = gone {
@@ -184,7 +187,8 @@ impl Follow {
                 });
             }
         }
-        match self.selection.names.iter().find(|&name| !selected.contains_key(name) && !known.contains(name)) {
+        match self.selection.names.iter().find(|&name| !selected.contains_key(name) && !known.contains(name))
+        {
             Some(missing) => Err(LinkerError::refused(
                 format!("the source has no topic {missing}"),
                 "correct `topics:` in the plan, or create the topic",
@@ -208,14 +212,20 @@ impl Follow {
             match target.topics.get(*name) {
                 None => {
                     let new = self.new_topic(name, topic).await?;
-                    create_topic(&mirror.target, new).await.map_err(on_target(format!("create mirror topic {name}")))?;
+                    create_topic(&mirror.target, new)
+                        .await
+                        .map_err(on_target(format!("create mirror topic {name}")))?;
                     changed = true;
                 }
                 Some(existing) if (existing.partitions.len() as i32) < partitions => {
-                    self.differ(name, format!("partitions: source {partitions}, target {}", existing.partitions.len()), "extended");
-                    create_partitions(&mirror.target, name, partitions)
-                        .await
-                        .map_err(on_target(format!("extend mirror topic {name} to {partitions} partitions")))?;
+                    self.differ(
+                        name,
+                        format!("partitions: source {partitions}, target {}", existing.partitions.len()),
+                        "extended",
+                    );
+                    create_partitions(&mirror.target, name, partitions).await.map_err(on_target(format!(
+                        "extend mirror topic {name} to {partitions} partitions"
+                    )))?;
                     changed = true;
                 }
                 Some(_) => {}
@@ -284,7 +294,9 @@ impl Follow {
         let mirror = &self.mirror;
         let new: Vec<TopicPartition> = selected
             .iter()
-            .flat_map(|(name, topic)| topic.partitions.iter().map(|p| TopicPartition::new(name.as_str(), p.index)))
+            .flat_map(|(name, topic)| {
+                topic.partitions.iter().map(|p| TopicPartition::new(name.as_str(), p.index))
+            })
             .filter(|id| mirror.partition(id).is_none())
             .collect();
         let mut held = self.held_by_target(&new).await?;
@@ -296,13 +308,20 @@ impl Follow {
                     .get(*name)
                     .and_then(|topic| topic.partitions.iter().find(|p| p.index == partition.index))
                     .and_then(|partition| partition.leader);
-                let (Some(source_broker), Some(target_broker)) = (partition.leader, target_broker) else { continue };
+                let (Some(source_broker), Some(target_broker)) = (partition.leader, target_broker) else {
+                    continue;
+                };
                 let replicator = match (mirror.partition(&id), held.remove(&id)) {
                     (Some(placed), _) => placed.replicator,
                     (None, Some(range)) => Arc::new(self.new_replicator(id, topic.topic_id, range)),
                     (None, None) => continue,
                 };
-                mirror.place(Placed { replicator, source_broker, leader_epoch: partition.leader_epoch, target_broker });
+                mirror.place(Placed {
+                    replicator,
+                    source_broker,
+                    leader_epoch: partition.leader_epoch,
+                    target_broker,
+                });
             }
         }
         Ok(())
@@ -360,9 +379,9 @@ impl Follow {
             let (Ok(source), Some(Ok(target))) = (source, target.remove(&name)) else { continue };
             let changes = self.config_changes(&name, &source, &target);
             if !changes.is_empty() {
-                alter_configs(&mirror.target, &ConfigResource::Topic(name.clone()), &changes)
-                    .await
-                    .map_err(LinkerError::cluster(Side::Target, format!("change configs of mirror topic {name}")))?;
+                alter_configs(&mirror.target, &ConfigResource::Topic(name.clone()), &changes).await.map_err(
+                    LinkerError::cluster(Side::Target, format!("change configs of mirror topic {name}")),
+                )?;
             }
         }
         Ok(())
@@ -381,7 +400,11 @@ impl Follow {
                 Some(held) if held.value.as_deref() == Some(value) => {}
                 Some(held) => {
                     let before = held.value.as_deref().unwrap_or("unset");
-                    self.differ(topic, format!("{key}: source {value}, target {before}"), "set on the target");
+                    self.differ(
+                        topic,
+                        format!("{key}: source {value}, target {before}"),
+                        "set on the target",
+                    );
                     changes.push(ConfigChange::Set(key.clone(), value.clone()));
                 }
                 None => self.differ(topic, format!("{key}: source {value}"), "the target has no such config"),
@@ -389,7 +412,11 @@ impl Follow {
         }
         for (key, held) in target {
             let ours = key.starts_with("towpath.");
-            if held.source == ConfigSource::Resource && !ours && source.contains_key(key) && !wanted.contains_key(key) {
+            if held.source == ConfigSource::Resource
+                && !ours
+                && source.contains_key(key)
+                && !wanted.contains_key(key)
+            {
                 self.differ(topic, format!("{key}: default on the source"), "set back to the default");
                 changes.push(ConfigChange::Unset(key.clone()));
             }
@@ -409,7 +436,9 @@ impl Follow {
 fn followed(configs: &BTreeMap<String, ConfigValue>) -> BTreeMap<String, String> {
     configs
         .iter()
-        .filter(|(name, config)| config.source == ConfigSource::Resource && !NOT_FOLLOWED.contains(&name.as_str()))
+        .filter(|(name, config)| {
+            config.source == ConfigSource::Resource && !NOT_FOLLOWED.contains(&name.as_str())
+        })
         .filter_map(|(name, config)| Some((name.clone(), config.value.clone()?)))
         .collect()
 }

@@ -158,7 +158,12 @@ impl Mirror {
     }
 
     pub(crate) fn placed_on(&self, source_broker: i32) -> Vec<Placed> {
-        self.partitions.read().values().filter(|placed| placed.source_broker == source_broker).cloned().collect()
+        self.partitions
+            .read()
+            .values()
+            .filter(|placed| placed.source_broker == source_broker)
+            .cloned()
+            .collect()
     }
 
     /// Asks for another look at the source's metadata.
@@ -202,7 +207,12 @@ impl Mirror {
                 .entry(placed.target_broker)
                 .or_insert_with(|| {
                     let (queue, queued) = mpsc::channel(CHUNKS_QUEUED_MAX);
-                    tasks.spawn(sink::mirror::run(self.clone(), placed.target_broker, queued, stop.child_token()));
+                    tasks.spawn(sink::mirror::run(
+                        self.clone(),
+                        placed.target_broker,
+                        queued,
+                        stop.child_token(),
+                    ));
                     queue
                 })
                 .clone()
@@ -264,7 +274,11 @@ impl Mirror {
 }
 
 /// One offset of one partition.
-pub(crate) async fn one_offset(client: &Client, id: &TopicPartition, spec: OffsetSpec) -> Result<i64, ClientError> {
+pub(crate) async fn one_offset(
+    client: &Client,
+    id: &TopicPartition,
+    spec: OffsetSpec,
+) -> Result<i64, ClientError> {
     let mut listed = list_offsets(client, std::slice::from_ref(id), spec).await?;
     match listed.remove(id) {
         Some(listed) => Ok(listed?.offset),

@@ -125,7 +125,8 @@ impl Replicator {
         if state.next.generation != at.generation || state.halt.is_some() {
             return None;
         }
-        let log_start_moved = answer.log_start > state.positions.target_log_start.max(state.positions.source_log_start);
+        let log_start_moved =
+            answer.log_start > state.positions.target_log_start.max(state.positions.source_log_start);
         state.positions.source_log_start = answer.log_start;
         state.positions.source_high_watermark = answer.high_watermark;
         state.positions.source_answered_ms = now_ms;
@@ -148,7 +149,11 @@ impl Replicator {
             state.positions.caught_up_ms = now_ms;
         }
         state.next.offset = to;
-        (to > at.offset || log_start_moved).then_some(Stretch { from: at.offset, to, generation: at.generation })
+        (to > at.offset || log_start_moved).then_some(Stretch {
+            from: at.offset,
+            to,
+            generation: at.generation,
+        })
     }
 
     /// Starts at the source's first offset, on a target that holds nothing yet.

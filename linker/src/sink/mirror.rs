@@ -30,7 +30,12 @@ const REQUEST_BYTES_MAX: usize = 8 << 20;
 const APPEND_TIMEOUT_MS: i32 = 30_000;
 
 /// Appends what arrives on `chunks` to `broker` until `stop`.
-pub async fn run(mirror: Arc<Mirror>, broker: i32, mut chunks: mpsc::Receiver<Chunk>, stop: CancellationToken) {
+pub async fn run(
+    mirror: Arc<Mirror>,
+    broker: i32,
+    mut chunks: mpsc::Receiver<Chunk>,
+    stop: CancellationToken,
+) {
     let mut delays = RetryPolicy::FOREVER.delays(&mirror.env);
     let mut held = None;
     while !stop.is_cancelled() {
@@ -75,7 +80,11 @@ struct Answered {
 impl Writer<'_> {
     /// Ends with `Ok` when the channel is closed. After an error every chunk that was not acknowledged has been
     /// rewound.
-    async fn run(&mut self, chunks: &mut mpsc::Receiver<Chunk>, held: &mut Option<Chunk>) -> Result<(), ClientError> {
+    async fn run(
+        &mut self,
+        chunks: &mut mpsc::Receiver<Chunk>,
+        held: &mut Option<Chunk>,
+    ) -> Result<(), ClientError> {
         let result = self.pump(chunks, held).await;
         // What still waits is lost with the connection: each is read again from what the target holds.
         while let Some(answered) = self.waiting.next().await {
@@ -84,7 +93,11 @@ impl Writer<'_> {
         result
     }
 
-    async fn pump(&mut self, chunks: &mut mpsc::Receiver<Chunk>, held: &mut Option<Chunk>) -> Result<(), ClientError> {
+    async fn pump(
+        &mut self,
+        chunks: &mut mpsc::Receiver<Chunk>,
+        held: &mut Option<Chunk>,
+    ) -> Result<(), ClientError> {
         loop {
             if let Some(chunk) = held.take() {
                 self.append(chunk, chunks, held).await?;
@@ -128,7 +141,11 @@ impl Writer<'_> {
         let body = request(self.mirror, &chunks).encode();
         match self.connection.begin_raw("MirrorAppend", MIRROR_APPEND, 0, body).await {
             Ok(pending) => {
-                self.waiting.push_back(Box::pin(answer(self.connection.address().to_owned(), chunks, pending)));
+                self.waiting.push_back(Box::pin(answer(
+                    self.connection.address().to_owned(),
+                    chunks,
+                    pending,
+                )));
                 Ok(())
             }
             Err(error) => {
@@ -151,7 +168,11 @@ impl Writer<'_> {
             let id = &chunk.replicator.id;
             let topic = response.topics.iter_mut().find(|topic| topic.name == id.topic);
             let partition = topic.and_then(|topic| {
-                topic.partitions.iter().position(|partition| partition.index == id.partition).map(|at| topic.partitions.swap_remove(at))
+                topic
+                    .partitions
+                    .iter()
+                    .position(|partition| partition.index == id.partition)
+                    .map(|at| topic.partitions.swap_remove(at))
             });
             match partition {
                 Some(partition) => settle_one(self.mirror, chunk, partition),
@@ -217,7 +238,8 @@ fn settle_one(mirror: &Mirror, chunk: &Chunk, answer: MirrorAppendPartitionRespo
         let bytes = chunk.records.len() as u64;
         mirror.metrics.mirrored_bytes.inc_by(bytes);
         let timestamp_ms = chunk.timestamp_ms;
-        let target = TargetAnswer { log_start: answer.log_start, log_end: answer.log_end, timestamp_ms, bytes };
+        let target =
+            TargetAnswer { log_start: answer.log_start, log_end: answer.log_end, timestamp_ms, bytes };
         replicator.acknowledged(target, now_ms);
         mirror.acknowledged.send_modify(|count| *count += 1);
         return;
@@ -253,9 +275,15 @@ fn fix_of(error_code: i16) -> &'static str {
         code::MIRROR_MISMATCH | code::MIRROR_HALTED => {
             "run `towpath diff` to see which records differ; the target keeps what it has; cancel and link again under a fresh topic"
         }
-        code::MIRROR_IDENTITY_CHANGED => "the target topic mirrors another source topic: cancel, delete it, link again",
-        code::NOT_MIRROR_TOPIC => "the target topic was promoted or created by someone else: rename one of the two",
-        code::PRODUCER_ID_RESERVED => "the source uses producer ids above 2^62; no supported Kafka version does",
+        code::MIRROR_IDENTITY_CHANGED => {
+            "the target topic mirrors another source topic: cancel, delete it, link again"
+        }
+        code::NOT_MIRROR_TOPIC => {
+            "the target topic was promoted or created by someone else: rename one of the two"
+        }
+        code::PRODUCER_ID_RESERVED => {
+            "the source uses producer ids above 2^62; no supported Kafka version does"
+        }
         _ => "cancel the family and link again under a fresh topic",
     }
 }

@@ -61,8 +61,10 @@ async fn read_until_error(mirror: &Arc<Mirror>, broker: i32, pace: &mut Pace) ->
     let version = offered.min(FETCH_VERSION_MAX);
     loop {
         let wanted = mirror.placed_on(broker);
-        let asked: Vec<(Placed, FetchAt)> =
-            wanted.into_iter().filter_map(|placed| placed.replicator.fetch_at().map(|at| (placed, at))).collect();
+        let asked: Vec<(Placed, FetchAt)> = wanted
+            .into_iter()
+            .filter_map(|placed| placed.replicator.fetch_at().map(|at| (placed, at)))
+            .collect();
         if asked.is_empty() {
             mirror.env.sleep(NOTHING_TO_READ).await;
             continue;
@@ -176,7 +178,8 @@ async fn take(mirror: &Arc<Mirror>, placed: &Placed, at: FetchAt, data: Partitio
         Err(problem) => {
             replicator.halt(Halt {
                 reason: format!("{} at offset {}: the source sent {problem}", replicator.id, at.offset),
-                fix: "check that partition's log on the source (kafka-dump-log); then `towpath resume`".into(),
+                fix: "check that partition's log on the source (kafka-dump-log); then `towpath resume`"
+                    .into(),
                 since_ms: mirror.env.now_ms(),
             });
             return None;
