@@ -139,6 +139,9 @@ impl ClassicGroup {
                 self.pending.insert(id, now.mono_ms + member.session_timeout_ms.max(0) as u64);
             }
         }
+        if self.leader.as_ref().is_some_and(|id| !self.members.contains_key(id)) {
+            self.leader = self.members.keys().next().cloned();
+        }
     }
 
     /// `false`: nobody has joined.
