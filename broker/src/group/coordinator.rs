@@ -70,19 +70,20 @@ impl Groups {
         env: Env,
         registry: &Registry,
     ) -> Result<Groups, prometheus::Error> {
+        let partitions = backing.partitions().unwrap_or(0);
         let inner = Arc::new(Inner {
             config,
             env,
             metrics: GroupMetrics::new(registry)?,
             timers: Timers::default(),
-            loading: Loading::new(backing.partitions()),
+            loading: Loading::new(partitions),
             backing,
             stopping: CancellationToken::new(),
             cells: RwLock::new(HashMap::new()),
             creating: tokio::sync::Mutex::new(()),
             tasks: TaskTracker::new(),
         });
-        inner.spawn(load::load_all(Arc::clone(&inner)));
+        inner.spawn(load::load_all(Arc::clone(&inner), partitions));
         inner.spawn(serve_timers(Arc::clone(&inner)));
         inner.spawn(expire::expire_in_time(Arc::clone(&inner)));
         Ok(Groups { inner })

@@ -21,8 +21,8 @@ pub(super) struct Loading {
 
 impl Loading {
     /// Nothing is loaded of a topic that exists.
-    pub fn new(partitions: Option<i32>) -> Loading {
-        Loading { loaded: RwLock::new(vec![false; partitions.unwrap_or(0).max(0) as usize]) }
+    pub fn new(partitions: i32) -> Loading {
+        Loading { loaded: RwLock::new(vec![false; partitions.max(0) as usize]) }
     }
 
     /// The topic was made just now: there is nothing to read.
@@ -46,10 +46,6 @@ impl Loading {
             *loaded = true;
         }
     }
-
-    fn count(&self) -> i32 {
-        self.loaded.read().len() as i32
-    }
 }
 
 /// A group as the log has it.
@@ -60,9 +56,10 @@ struct Stored {
     route: Option<RouteRecord>,
 }
 
-/// Loads all partitions, one after the other: the log is short, and clients of those loaded first go first.
-pub(super) async fn load_all(inner: Arc<Inner>) {
-    for partition in 0..inner.loading.count() {
+/// Loads the partitions that were there at the start, one after the other: the log is short, and clients of those
+/// loaded first go first. Those of a topic made later are empty, and already in use.
+pub(super) async fn load_all(inner: Arc<Inner>, partitions: i32) {
+    for partition in 0..partitions {
         while let Err(reason) = load(&inner, partition).await {
             tracing::warn!(partition, reason, "__consumer_offsets could not be read; trying again");
             inner.env.sleep(RETRY_DELAY).await;
