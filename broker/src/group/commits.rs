@@ -299,7 +299,8 @@ impl Drop for HeldFetch {
         self.inner.metrics.fetches_parked.dec();
         let now_ms = self.inner.now().mono_ms;
         let mut cell = self.cell.lock();
-        if self.is_coming_back {
+        // After the switch it reads: it no longer waits.
+        if self.is_coming_back && cell.is_held() {
             cell.fetchers.insert(self.connection_id, now_ms);
         } else {
             cell.fetchers.remove(&self.connection_id);

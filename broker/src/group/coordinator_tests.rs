@@ -212,6 +212,7 @@ async fn at_the_switch_parked_members_join_and_parked_fetchers_read() {
     }
     assert_eq!(fetch.await.unwrap().unwrap()[0].1[0].1.as_ref().unwrap().offset, 6);
     assert_eq!(bench.env.elapsed(), before, "nobody waited for a timer");
+    assert_eq!(bench.link(GroupOp::Describe).await.state.unwrap().held_fetchers, 0);
 }
 
 #[tokio::test(start_paused = true)]
