@@ -20,6 +20,7 @@ use crate::storage::{FaultyFileSystem, StorageConfig};
 pub(crate) const NOW_MS: i64 = 1_735_689_600_000;
 pub(crate) const TOPIC: Uuid = Uuid::from_u128(7);
 
+mod concurrent;
 mod model;
 mod rules;
 
@@ -74,11 +75,18 @@ impl World {
     /// Loses power: of the WAL's unsynced writes those survive that `survives` picks.
     pub async fn crash(&mut self, survives: impl FnMut(usize) -> bool) {
         const SECTOR_BYTES: usize = 32;
+        self.stop_uploads().await;
         let after = self.files.crash(SECTOR_BYTES, survives);
-        self.partitions.inner.stopping.cancel();
         self.files.allow_syncs(None);
         self.files = after;
         self.partitions = open(&self.files, &self.config, &self.metadata, (&self.store, &self.env)).await;
+    }
+
+    /// Ends what a process that lost its disk could still do to what survives it.
+    pub async fn stop_uploads(&self) {
+        self.partitions.inner.stopping.cancel();
+        self.partitions.inner.tasks.close();
+        self.partitions.inner.tasks.wait().await;
     }
 
     pub async fn upload(&self) {
