@@ -68,7 +68,7 @@ pub enum LinkerError {
         what: String,
         /// What the cluster said.
         #[source]
-        error: ClientError,
+        error: Box<ClientError>,
     },
     /// An answer of a cluster that no retry mends: the text says what to do.
     #[error("{side}: {problem}\nfix: {fix}")]
@@ -82,10 +82,10 @@ pub enum LinkerError {
     },
     /// The journal or the evidence could not be written or read.
     #[error("store: {0}")]
-    Log(#[from] LogError),
+    Log(#[source] Box<LogError>),
     /// The object store could not be opened.
     #[error("store: {0}")]
-    Store(#[from] StoreError),
+    Store(#[source] Box<StoreError>),
     /// Another linking service has taken over this journal.
     #[error(
         "another linking service writes this journal\nfix: stop one of the two; this one has stopped acting"
@@ -124,11 +124,23 @@ impl LinkerError {
     /// For `map_err` on a request to `side` while doing `what`.
     pub fn cluster(side: Side, what: impl Into<String>) -> impl FnOnce(ClientError) -> LinkerError {
         let what = what.into();
-        move |error| LinkerError::Cluster { side, what, error }
+        move |error| LinkerError::Cluster { side, what, error: Box::new(error) }
     }
 
     /// The request is refused: `problem`, and what to do about it.
     pub fn refused(problem: impl Into<String>, fix: impl Into<String>) -> LinkerError {
         LinkerError::Refused { problem: problem.into(), fix: fix.into() }
+    }
+}
+
+impl From<LogError> for LinkerError {
+    fn from(error: LogError) -> LinkerError {
+        LinkerError::Log(Box::new(error))
+    }
+}
+
+impl From<StoreError> for LinkerError {
+    fn from(error: StoreError) -> LinkerError {
+        LinkerError::Store(Box::new(error))
     }
 }
