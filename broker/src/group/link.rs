@@ -47,7 +47,11 @@ impl Groups {
             }
             let refused = match decide(cell.route.as_ref(), &request.link, &request.op, now.wall_ms) {
                 Ok(change) => {
-                    carry_out(cell, inner, change, request, now, fx)?;
+                    let offsets = match &request.op {
+                        GroupOp::Sync { offsets } | GroupOp::Route { offsets, .. } => offsets.as_slice(),
+                        GroupOp::Declare | GroupOp::Forget | GroupOp::Describe => &[],
+                    };
+                    inner.carry_out(cell, change, offsets, now, fx)?;
                     None
                 }
                 Err(refused) => Some(refused),
@@ -80,57 +84,55 @@ fn unknown(request: &LinkGroupRequest) -> LinkGroupResponse {
     LinkGroupResponse { error, state: Some(state) }
 }
 
-/// Writes the change as one batch, then makes it so.
-fn carry_out(
-    cell: &mut Cell,
-    inner: &Inner,
-    change: RouteChange,
-    request: &LinkGroupRequest,
-    now: Now,
-    fx: &mut Effects,
-) -> Result<(), ResponseError> {
-    let offsets: &[GroupOffset] = match &request.op {
-        GroupOp::Sync { offsets } | GroupOp::Route { offsets, .. } => offsets,
-        GroupOp::Declare | GroupOp::Forget | GroupOp::Describe => &[],
-    };
-    let (route, refreshes) = match change {
-        RouteChange::None => return Ok(()),
-        RouteChange::OffsetsOnly => (cell.route.clone(), false),
-        // Offsets set by a move count as committed at the move, so that their retention begins with it.
-        RouteChange::To(record) => (Some(record), true),
-        RouteChange::Forget => (None, false),
-    };
-    let values = new_values(cell, offsets, refreshes, now.wall_ms);
-    let mut records: Vec<_> = values
-        .iter()
-        .map(|(at, value)| Record::offset(&cell.name, &at.topic, at.partition, Some(value)))
-        .collect();
-    if route != cell.route {
-        records.push(Record::route(&cell.name, route.as_ref()));
+impl Inner {
+    /// Writes the change as one batch, then makes it so.
+    fn carry_out(
+        &self,
+        cell: &mut Cell,
+        change: RouteChange,
+        offsets: &[GroupOffset],
+        now: Now,
+        fx: &mut Effects,
+    ) -> Result<(), ResponseError> {
+        let (route, refreshes) = match change {
+            RouteChange::None => return Ok(()),
+            RouteChange::OffsetsOnly => (cell.route.clone(), false),
+            // Offsets set by a move count as committed at the move, so that their retention begins with it.
+            RouteChange::To(record) => (Some(record), true),
+            RouteChange::Forget => (None, false),
+        };
+        let values = new_values(cell, offsets, refreshes, now.wall_ms);
+        let mut records: Vec<_> = values
+            .iter()
+            .map(|(at, value)| Record::offset(&cell.name, &at.topic, at.partition, Some(value)))
+            .collect();
+        if route != cell.route {
+            records.push(Record::route(&cell.name, route.as_ref()));
+        }
+        let opens = !is_closed(route.as_ref()) && cell.is_held();
+        let closes = is_closed(route.as_ref()) && !cell.is_held();
+        if closes && cell.classic.state() != State::Empty {
+            records.push(Record::group(&cell.name, Some(&cell.classic.evicted_record(now))));
+            cell.is_written = true;
+        }
+        if !records.is_empty() {
+            cell.append(&*self.backing, &records)?;
+        }
+        self.metrics.commits.inc_by(values.len() as u64);
+        for (at, value) in values {
+            cell.offsets.entry(at.topic.clone()).or_default().insert(at.partition, value);
+        }
+        cell.route = route;
+        if closes {
+            cell.classic.hold(now, fx);
+        }
+        if opens {
+            cell.fetchers.clear();
+            cell.classic.release(now, fx);
+            cell.opened.notify_waiters();
+        }
+        Ok(())
     }
-    let opens = !is_closed(route.as_ref()) && cell.is_held();
-    let closes = is_closed(route.as_ref()) && !cell.is_held();
-    if closes && cell.classic.state() != State::Empty {
-        records.push(Record::group(&cell.name, Some(&cell.classic.evicted_record(now))));
-        cell.is_written = true;
-    }
-    if !records.is_empty() {
-        cell.append(&*inner.backing, &records)?;
-    }
-    inner.metrics.commits.inc_by(values.len() as u64);
-    for (at, value) in values {
-        cell.offsets.entry(at.topic.clone()).or_default().insert(at.partition, value);
-    }
-    cell.route = route;
-    if closes {
-        cell.classic.hold(now, fx);
-    }
-    if opens {
-        cell.fetchers.clear();
-        cell.classic.release(now, fx);
-        cell.opened.notify_waiters();
-    }
-    Ok(())
 }
 
 fn is_closed(route: Option<&RouteRecord>) -> bool {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use towpath_wire::batch::Batch;
 
 use super::{Isolation, Partition, ReadError, ReadLimits, ReadResult};
-use crate::storage::SegmentError;
+use crate::storage::{SegmentError, SegmentRead};
 
 /// How often a read begins anew because a segment was merged or expired under it.
 const ATTEMPTS_MAX: usize = 5;
@@ -12,8 +12,17 @@ const ATTEMPTS_MAX: usize = 5;
 /// What the lock told a read.
 enum Plan {
     Done(ReadResult),
-    /// Older than what is in memory; read up to this offset.
-    Segments(i64),
+    /// Older than what is in memory.
+    Segments(Older),
+}
+
+/// What a read of segments rests on.
+#[derive(Clone, Copy)]
+struct Older {
+    /// Read up to this offset.
+    end: i64,
+    /// Where memory began when the lock was held: what lies below is in segments.
+    tail_start: i64,
 }
 
 impl Partition {
@@ -27,20 +36,26 @@ impl Partition {
     ) -> Result<ReadResult, ReadError> {
         let mut attempts = 0;
         loop {
-            let end = match self.plan(from, limits, isolation)? {
+            let older = match self.plan(from, limits, isolation)? {
                 Plan::Done(result) => return Ok(result),
-                Plan::Segments(end) => end,
+                Plan::Segments(older) => older,
             };
-            attempts += 1;
-            match self.read_segments(from, end, limits).await {
-                Ok(batches) if batches.is_empty() => {
-                    // Nothing but a gap up to the tail (or the limit does not take one batch).
-                    return Ok(self.from_tail(from, limits, isolation));
-                }
-                Ok(batches) => return Ok(self.result(from, batches, isolation)),
+            let read = match self.read_segments(from, older.end, limits).await {
+                Ok(read) => read,
                 // Deleted or merged meanwhile: look again.
-                Err(SegmentError::Gone { .. }) if attempts < ATTEMPTS_MAX => {}
+                Err(SegmentError::Gone { .. }) if attempts < ATTEMPTS_MAX => {
+                    attempts += 1;
+                    continue;
+                }
                 Err(error) => return Err(self.unreadable(from, error)),
+            };
+            // Empty and limited: the next batch is there, but too large or not yet to be read.
+            if !read.batches.is_empty() || read.limited {
+                return Ok(self.result(from, read.batches, isolation));
+            }
+            // Nothing but a gap up to the tail, if that still begins where it did.
+            if let Some(batches) = self.tail_behind_gap(from, older, limits) {
+                return Ok(self.result(from, batches, isolation));
             }
         }
     }
@@ -57,20 +72,32 @@ impl Partition {
             });
         }
         let end = state.read_end(isolation);
-        if from < state.tail.start() && from < end {
-            return Ok(Plan::Segments(end));
+        let tail_start = state.tail.start();
+        if from < tail_start && from < end {
+            return Ok(Plan::Segments(Older { end, tail_start }));
         }
+        // Under the same lock: an upload may move the tail's start past `from` as soon as it is released.
+        let batches = state.tail.read(from, end, limits);
         drop(state);
-        Ok(Plan::Done(self.from_tail(from, limits, isolation)))
+        Ok(Plan::Done(self.result(from, self.counted(batches), isolation)))
     }
 
-    fn from_tail(&self, from: i64, limits: ReadLimits, isolation: Isolation) -> ReadResult {
+    /// The tail's batches up to the end that was planned with; `None` when an upload moved the tail's start.
+    fn tail_behind_gap(&self, from: i64, older: Older, limits: ReadLimits) -> Option<Vec<Bytes>> {
         let state = self.state.lock();
-        let batches = state.tail.read(from, state.read_end(isolation), limits);
+        if state.tail.start() != older.tail_start {
+            return None;
+        }
+        let batches = state.tail.read(from, older.end, limits);
         drop(state);
-        let result = self.result(from, batches.into_iter().map(Batch::into_bytes).collect(), isolation);
-        self.shared.metrics.read_bytes.with_label_values(&["tail"]).inc_by(result.size_bytes() as u64);
-        result
+        Some(self.counted(batches))
+    }
+
+    /// Batches of the tail as what is sent, counted.
+    fn counted(&self, batches: Vec<Batch>) -> Vec<Bytes> {
+        let bytes: usize = batches.iter().map(Batch::size_bytes).sum();
+        self.shared.metrics.read_bytes.with_label_values(&["tail"]).inc_by(bytes as u64);
+        batches.into_iter().map(Batch::into_bytes).collect()
     }
 
     async fn read_segments(
@@ -78,43 +105,52 @@ impl Partition {
         from: i64,
         end: i64,
         mut limits: ReadLimits,
-    ) -> Result<Vec<Bytes>, SegmentError> {
+    ) -> Result<SegmentRead, SegmentError> {
         let image = self.shared.metadata.image();
-        let Some(held) = image.segments(self.name.topic_id, self.name.index) else { return Ok(Vec::new()) };
-        let mut batches = Vec::new();
+        let mut all = SegmentRead::default();
+        let Some(held) = image.segments(self.name.topic_id, self.name.index) else { return Ok(all) };
         for range in held.from(from).iter().take_while(|range| range.base_offset < end) {
             let read = self.shared.segments.read(range, from, end, limits).await?;
             let bytes: usize = read.batches.iter().map(Bytes::len).sum();
-            batches.extend(read.batches);
+            all.batches.extend(read.batches);
             limits.bytes_max = limits.bytes_max.saturating_sub(bytes);
-            limits.at_least_one &= batches.is_empty();
-            if read.limited || limits.bytes_max == 0 {
+            limits.at_least_one &= all.batches.is_empty();
+            all.limited = read.limited;
+            if read.limited || (limits.bytes_max == 0 && !all.batches.is_empty()) {
                 break;
             }
         }
-        let bytes: usize = batches.iter().map(Bytes::len).sum();
+        let bytes: usize = all.batches.iter().map(Bytes::len).sum();
         self.shared.metrics.read_bytes.with_label_values(&["segment"]).inc_by(bytes as u64);
-        Ok(batches)
+        Ok(all)
     }
 
     /// The first batch that ends at or behind `at`, durable or not.
     pub(crate) async fn held_at(&self, at: i64) -> Result<Option<Batch>, SegmentError> {
-        {
+        loop {
+            let tail_start = {
+                let state = self.state.lock();
+                if at >= state.tail.start() {
+                    return Ok(state.tail.from(at).next().cloned());
+                }
+                state.tail.start()
+            };
+            let one = ReadLimits { bytes_max: 0, at_least_one: true };
+            let read = self.read_segments(at, i64::MAX, one).await?;
+            if let Some(bytes) = read.batches.into_iter().next() {
+                return Ok(Batch::new(bytes).ok());
+            }
             let state = self.state.lock();
-            if at >= state.tail.start() {
+            if state.tail.start() == tail_start {
                 return Ok(state.tail.from(at).next().cloned());
             }
         }
-        let one = ReadLimits { bytes_max: 0, at_least_one: true };
-        let read = self.read_segments(at, i64::MAX, one).await?;
-        let found = read.into_iter().next().and_then(|bytes| Batch::new(bytes).ok());
-        Ok(found.or_else(|| self.state.lock().tail.from(at).next().cloned()))
     }
 
     fn result(&self, from: i64, batches: Vec<Bytes>, isolation: Isolation) -> ReadResult {
         let state = self.state.lock();
         let offsets = state.offsets();
-        let aborted = match (isolation, batches.last().and_then(|bytes| last_offset(bytes))) {
+        let aborted = match (isolation, batches.last().and_then(last_offset)) {
             (Isolation::ReadCommitted, Some(last)) => state.log.transactions.aborted_in(from, last + 1),
             _ => Vec::new(),
         };

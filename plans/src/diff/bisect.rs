@@ -54,6 +54,7 @@ pub fn unequal(source: &[RangeDigest], target: &[RangeDigest]) -> Vec<OffsetRang
                 t.next();
                 range
             }
+            // Proof: with `None` on the other side the guard of the first such arm holds.
             (Some(_), None) => unreachable!("the arm before took every range that only the source has"),
         };
         match found.last_mut() {

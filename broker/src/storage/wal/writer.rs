@@ -83,7 +83,10 @@ impl Writer {
         let mut failed_files = 0;
         loop {
             let error = match self.try_group(group) {
-                Ok(()) => return Ok(self.shared.set_full(false)),
+                Ok(()) => {
+                    self.shared.set_full(false);
+                    return Ok(());
+                }
                 Err(error) => error,
             };
             if is_full(&error) {

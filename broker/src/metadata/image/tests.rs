@@ -1,0 +1,233 @@
+//! The image: what entries make of it.
+
+use super::*;
+use crate::metadata::entry::*;
+use crate::metadata::segments::SegmentRange;
+
+pub(crate) fn topic(name: &str, number: u128, partitions: i32) -> TopicCreated {
+    let (configs, internal) = (BTreeMap::new(), false);
+    TopicCreated { name: name.to_owned(), id: Uuid::from_u128(number), partitions, configs, internal }
+}
+
+/// A commit under a fresh object id of ranges (topic, partition, base, last).
+pub(crate) fn commit(node_id: i32, ranges: &[(Uuid, i32, i64, i64)]) -> SegmentCommitted {
+    // The same ranges, the same object: other ranges, another.
+    let seed = ranges.iter().fold(7_u128, |seed, (_, partition, base, last)| {
+        seed.wrapping_mul(1_000_003)
+            .wrapping_add((*partition as u128) << 32 ^ (*base as u128) << 16 ^ *last as u128)
+    });
+    let object = ObjectId(Uuid::from_u128(seed));
+    let ranges = ranges.iter().map(|(topic_id, partition, base_offset, last_offset)| SegmentRange {
+        topic_id: *topic_id,
+        partition: *partition,
+        object,
+        base_offset: *base_offset,
+        last_offset: *last_offset,
+        max_timestamp_ms: 1_000 + last_offset,
+        position: 7,
+        length: 100,
+        checksum: 42,
+    });
+    let wal = Some(WalTrim { node_id, trimmed_to: 5, snapshot: Some("snapshot/5".to_owned()) });
+    SegmentCommitted { object, size_bytes: 1_000, ranges: ranges.collect(), wal }
+}
+
+fn apply(image: &mut Image, entry: impl Into<Entry>) -> Result<(), Rejection> {
+    let before = image.clone();
+    let result = image.apply(&entry.into());
+    assert!(result.is_ok() || *image == before, "a rejected entry changed the image");
+    result
+}
+
+/// An image with something of everything.
+pub(crate) fn busy_image() -> Image {
+    let mut image = Image { version: 12, ..Image::default() };
+    let mut mirror = topic("views", 2, 2);
+    mirror.configs.insert("towpath.mirror.link".to_owned(), "views".to_owned());
+    let orders = Uuid::from_u128(1);
+    let resource = ConfigResource::Group("ranker".to_owned());
+    let set = BTreeMap::from([("consumer.session.timeout.ms".to_owned(), "9000".to_owned())]);
+    let barred = ObjectId(Uuid::from_u128(99));
+    let entries: Vec<Entry> = vec![
+        ClusterCreated { cluster_id: "cluster".to_owned(), store_id: Uuid::from_u128(5) }.into(),
+        topic("orders", 1, 3).into(),
+        mirror.into(),
+        commit(77, &[(orders, 0, 0, 99), (orders, 1, 0, 49)]).into(),
+        commit(77, &[(orders, 0, 100, 499)]).into(),
+        LogStartAdvanced { topic_id: orders, partition: 1, offset: 20 }.into(),
+        LeaderEpochRaised { topic_id: orders, partition: 2, epoch: 3, start_offset: 0 }.into(),
+        ConfigsAltered { resource, set, removed: Vec::new() }.into(),
+        BrokerRegistered { node_id: 1, host: "h".to_owned(), port: 1, rack: Some("z".to_owned()) }.into(),
+        ProducerIdsTaken { from: PRODUCER_ID_FIRST, up_to: PRODUCER_ID_FIRST + 1_000 }.into(),
+        DiskWalBound { node_id: 1, wal_id: Uuid::from_u128(8), replaces: None }.into(),
+        ObjectBarred { object: barred }.into(),
+    ];
+    for entry in &entries {
+        image.apply(entry).unwrap();
+    }
+    image
+}
+
+#[test]
+fn topics_are_created_once_and_their_names_do_not_collide() {
+    let mut image = Image::default();
+    apply(&mut image, topic("a.b", 1, 2)).unwrap();
+    assert!(matches!(apply(&mut image, topic("a.b", 2, 2)), Err(Rejection::TopicExists(_))));
+    assert!(matches!(apply(&mut image, topic("c", 1, 2)), Err(Rejection::TopicIdTaken(..))));
+    assert!(matches!(apply(&mut image, topic("a_b", 3, 2)), Err(Rejection::TopicCollides { .. })));
+    apply(&mut image, topic("a-b", 4, 2)).unwrap();
+    apply(&mut image, TopicDeleted { topic_id: Uuid::from_u128(1) }).unwrap();
+    apply(&mut image, topic("a_b", 3, 2)).unwrap();
+    assert!(image.topic("a.b").is_none() && image.topic_by_id(Uuid::from_u128(1)).is_none());
+}
+
+#[test]
+fn partition_counts_only_grow() {
+    let mut image = busy_image();
+    let topic_id = Uuid::from_u128(1);
+    for total in [-1, 0, 2, 3] {
+        let refused = apply(&mut image, PartitionsAdded { topic_id, total });
+        assert!(matches!(refused, Err(Rejection::PartitionCount { held: 3, .. })));
+    }
+    apply(&mut image, PartitionsAdded { topic_id, total: 4 }).unwrap();
+    assert!(image.segments(topic_id, 3).is_some() && image.partition(topic_id, 4).is_none());
+    assert_eq!(image.segments(topic_id, 0).unwrap().end(), Some(500));
+}
+
+#[test]
+fn commits_follow_one_another_and_never_overlap() {
+    let mut image = busy_image();
+    let orders = Uuid::from_u128(1);
+    for ranges in [
+        vec![(orders, 0, 499, 600)],
+        vec![(orders, 0, 700, 699)],
+        vec![(orders, 2, 0, 9), (orders, 0, 0, 9)],
+        vec![(orders, 2, 0, 9), (orders, 2, 9, 19)],
+    ] {
+        let refused = apply(&mut image, commit(77, &ranges));
+        assert!(matches!(refused, Err(Rejection::RangeOverlaps { .. })), "{ranges:?}");
+    }
+    // A gap is no overlap; a deleted topic's range and a missing partition's are skipped.
+    let gone = Uuid::from_u128(44);
+    let good = commit(77, &[(orders, 0, 510, 519), (gone, 0, 0, 9), (orders, 9, 0, 9)]);
+    apply(&mut image, good.clone()).unwrap();
+    assert_eq!(image.objects[&good.object].live_ranges, 1);
+    assert!(matches!(apply(&mut image, good), Err(Rejection::ObjectExists(_))));
+    let mut backward = commit(77, &[(orders, 0, 520, 529)]);
+    backward.wal.as_mut().unwrap().trimmed_to = 4;
+    assert!(matches!(apply(&mut image, backward), Err(Rejection::WalBackward { held: 5, .. })));
+    assert_eq!(image.wal(77).unwrap().snapshot.as_deref(), Some("snapshot/5"));
+}
+
+#[test]
+fn an_object_is_deleted_only_when_nothing_points_to_it_and_never_comes_back() {
+    let mut image = busy_image();
+    let orders = Uuid::from_u128(1);
+    let object = image.segments(orders, 0).unwrap().ranges()[0].object;
+    assert_eq!(image.objects[&object].live_ranges, 2);
+    let refused = apply(&mut image, ObjectBarred { object });
+    assert!(matches!(refused, Err(Rejection::ObjectInUse { live_ranges: 2, .. })));
+    apply(&mut image, LogStartAdvanced { topic_id: orders, partition: 0, offset: 100 }).unwrap();
+    apply(&mut image, LogStartAdvanced { topic_id: orders, partition: 1, offset: 50 }).unwrap();
+    assert_eq!(image.objects[&object].live_ranges, 0);
+    assert!(matches!(apply(&mut image, ObjectDeleted { object }), Err(Rejection::ObjectNotBarred(_))));
+    apply(&mut image, ObjectBarred { object }).unwrap();
+    let mut late = commit(77, &[(orders, 0, 900, 909)]);
+    late.object = object;
+    assert!(matches!(apply(&mut image, late), Err(Rejection::ObjectBarred(_))));
+    apply(&mut image, ObjectDeleted { object }).unwrap();
+    assert!(!image.objects.contains_key(&object) && !image.barred.contains_key(&object));
+}
+
+#[test]
+fn a_merge_replaces_whole_runs_and_skips_what_has_changed_since() {
+    let mut image = busy_image();
+    let orders = Uuid::from_u128(1);
+    let replaced = image.objects.keys().copied().collect::<Vec<_>>();
+    let object = ObjectId(Uuid::from_u128(500));
+    let template = image.segments(orders, 0).unwrap().ranges()[0];
+    let merged = |partition, base_offset, last_offset| SegmentRange {
+        partition,
+        base_offset,
+        last_offset,
+        object,
+        ..template
+    };
+    let merge = |ranges: Vec<SegmentRange>| SegmentsMerged {
+        object,
+        size_bytes: 10,
+        ranges,
+        replaced: replaced.clone(),
+    };
+    let refused = apply(&mut image, merge(vec![merged(0, 0, 300), merged(1, 5, 49)]));
+    assert_eq!(refused, Err(Rejection::NothingToReplace(object)));
+    apply(&mut image, merge(vec![merged(0, 0, 499), merged(1, 5, 49)])).unwrap();
+    assert_eq!(image.segments(orders, 0).unwrap().ranges(), [merged(0, 0, 499)]);
+    assert_eq!(image.objects[&object].live_ranges, 1);
+    let old = image.segments(orders, 1).unwrap().ranges()[0].object;
+    assert_eq!(image.objects[&old].live_ranges, 1);
+}
+
+#[test]
+fn log_starts_and_leader_epochs_only_rise() {
+    let mut image = busy_image();
+    let topic_id = Uuid::from_u128(1);
+    let back = apply(&mut image, LogStartAdvanced { topic_id, partition: 1, offset: 19 });
+    assert!(matches!(back, Err(Rejection::LogStartBackward { held: 20, .. })));
+    apply(&mut image, LogStartAdvanced { topic_id, partition: 1, offset: 20 }).unwrap();
+    let raise = |epoch, start_offset| LeaderEpochRaised { topic_id, partition: 2, epoch, start_offset };
+    for (epoch, start_offset) in [(2, 9), (3, 9), (4, -1)] {
+        let refused = apply(&mut image, raise(epoch, start_offset));
+        assert!(matches!(refused, Err(Rejection::LeaderEpochBackward { held: 3, .. })));
+    }
+    apply(&mut image, raise(5, 10)).unwrap();
+    apply(&mut image, raise(7, 10)).unwrap();
+    let partition = image.partition(topic_id, 2).unwrap();
+    let starts = partition.epoch_starts.iter().map(|start| (start.epoch, start.start_offset));
+    assert_eq!((partition.leader_epoch, starts.collect()), (7, vec![(3, 0), (7, 10)]));
+}
+
+#[test]
+fn a_store_keeps_to_its_disk_wal_unless_the_loss_is_accepted() {
+    let mut image = busy_image();
+    let (bound, other) = (Uuid::from_u128(8), Uuid::from_u128(9));
+    let bind = |wal_id, replaces| DiskWalBound { node_id: 1, wal_id, replaces };
+    apply(&mut image, bind(bound, None)).unwrap();
+    let refused = apply(&mut image, bind(other, None));
+    assert_eq!(refused, Err(Rejection::OtherWalBound { node_id: 1, bound, offered: other }));
+    assert!(apply(&mut image, bind(other, Some(other))).is_err());
+    apply(&mut image, bind(other, Some(bound))).unwrap();
+    assert_eq!(image.wal(1).unwrap().wal_id, other);
+}
+
+#[test]
+fn producer_ids_are_taken_once() {
+    let mut image = Image::default();
+    let block = |from| ProducerIdsTaken { from, up_to: from + 10 };
+    apply(&mut image, block(PRODUCER_ID_FIRST)).unwrap();
+    let refused = apply(&mut image, block(PRODUCER_ID_FIRST));
+    assert!(
+        matches!(refused, Err(Rejection::ProducerIdsGone { next, .. }) if next == PRODUCER_ID_FIRST + 10)
+    );
+}
+
+#[test]
+fn a_mirror_is_known_by_its_configs_and_forgotten_with_them() {
+    let mut image = busy_image();
+    assert_eq!(image.topic("views").unwrap().mirror.as_ref().unwrap().link, "views");
+    let resource = ConfigResource::Topic("views".to_owned());
+    let removed = vec!["towpath.mirror.link".to_owned()];
+    apply(&mut image, ConfigsAltered { resource, set: BTreeMap::new(), removed }).unwrap();
+    assert_eq!(image.topic("views").unwrap().mirror, None);
+    assert!(Arc::ptr_eq(image.topic("views").unwrap(), image.topic_by_id(Uuid::from_u128(2)).unwrap()));
+}
+
+#[test]
+fn a_change_leaves_other_holders_of_the_image_alone() {
+    let before = busy_image();
+    let mut after = before.clone();
+    let copy = busy_image();
+    apply(&mut after, TopicDeleted { topic_id: Uuid::from_u128(1) }).unwrap();
+    assert_eq!(before, copy);
+    assert!(Arc::ptr_eq(before.topic("views").unwrap(), after.topic("views").unwrap()));
+}
