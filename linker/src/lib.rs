@@ -5,9 +5,16 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cluster;
 pub mod config;
+pub mod diff;
 pub mod error;
+pub mod evidence;
 pub mod link;
 pub mod metrics;
+pub mod moves;
+pub mod operation;
+pub mod service;
 pub mod sink;
 pub mod source;
+pub mod state;

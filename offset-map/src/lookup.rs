@@ -54,6 +54,19 @@ pub enum Because<Here, There> {
     },
 }
 
+impl<Here: std::fmt::Display, There: std::fmt::Display> std::fmt::Display for Because<Here, There> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::BeforeStart { start } => write!(f, "before the start, which is at {start}"),
+            Self::InGap { next_mapped } => write!(f, "in a gap; the next mapped record is at {next_mapped}"),
+            Self::PastEnd { end } => write!(f, "past the end of what is mirrored, which is at {end}"),
+            Self::OtherIncarnation { mapped } => {
+                write!(f, "the topic was deleted and created again; the map is about topic {mapped}")
+            }
+        }
+    }
+}
+
 impl PartitionMap {
     /// Where the record at `offset` of the source is on the target. `source_id` is the id of the topic that
     /// the offset was seen in.

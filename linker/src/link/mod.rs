@@ -1,5 +1,57 @@
-//! A link: the running mirror of one plan.
+//! A link: the running mirror of one plan, with all that its other parts need to know of it.
 
 pub mod follow;
 pub mod mirror;
 pub mod replicator;
+pub mod translate;
+
+use std::sync::Arc;
+
+use towpath_env::Env;
+use towpath_plans::{Plan, PlanHash};
+
+use crate::cluster::Cluster;
+use crate::config::Limits;
+use crate::evidence::Ledger;
+use crate::state::cache::Cache;
+use crate::state::journal::Journal;
+use follow::Follow;
+use mirror::Mirror;
+use translate::Translator;
+
+/// One linked plan: what group moves, diff and status work on. Shared as `Arc<Link>`.
+pub struct Link {
+    /// The linking service's name (`name:` in its file).
+    pub service: String,
+    /// The plan in force.
+    pub plan: Arc<Plan>,
+    /// Its hash.
+    pub plan_hash: PlanHash,
+    /// Where the family comes from.
+    pub source: Cluster,
+    /// Where it goes.
+    pub target: Cluster,
+    /// Clock and randomness.
+    pub env: Env,
+    /// Bounds of the service.
+    pub limits: Limits,
+    /// The data path.
+    pub mirror: Arc<Mirror>,
+    /// Topics, configs and identities.
+    pub follow: Arc<Follow>,
+    /// Offset maps.
+    pub translator: Translator,
+    /// Decisions; written before effects.
+    pub journal: Journal,
+    /// Evidence of this family.
+    pub ledger: Ledger,
+    /// The local cache.
+    pub cache: Cache,
+}
+
+impl Link {
+    /// The family's name.
+    pub fn family(&self) -> &str {
+        &self.plan.family
+    }
+}

@@ -1,0 +1,108 @@
+//! Persistent state: the journal's entries, and what replaying them gives. Nothing else survives a crash.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use towpath_plans::transition::{GroupMove, LinkRecord, Position};
+use towpath_plans::{Plan, PlanHash};
+
+/// One thing that was decided. Written before anything is done about it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Entry {
+    /// A service began to write this journal; whoever wrote it before is superseded.
+    Opened {
+        /// When, ms since the epoch.
+        at_ms: i64,
+    },
+    /// A plan was linked, or replaced by a newer version of the same family.
+    Linked(Box<Linked>),
+    /// A link's state.
+    Link(LinkRecord),
+    /// A group's state.
+    Group(Box<GroupMove>),
+    /// What the fence member is about to commit at the source while the route is `target`.
+    SourcePositions {
+        /// The signal family.
+        family: String,
+        /// The group.
+        group: String,
+        /// Source offsets, sorted by topic and partition.
+        positions: Vec<Position>,
+    },
+}
+
+/// A plan in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Linked {
+    /// The plan, defaults filled in.
+    pub plan: Plan,
+    /// Its hash.
+    pub plan_hash: PlanHash,
+    /// Cluster id of the source when the plan was linked.
+    pub source_cluster_id: String,
+    /// Cluster id of the target when the plan was linked.
+    pub target_cluster_id: String,
+    /// Who linked it.
+    pub actor: String,
+    /// When, ms since the epoch.
+    pub at_ms: i64,
+}
+
+/// What the journal says of one family.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FamilyRecord {
+    /// The plan in force.
+    pub linked: Linked,
+    /// The link's state.
+    pub link: LinkRecord,
+    /// The groups by name.
+    pub groups: BTreeMap<String, GroupMove>,
+    /// By group: the positions that were committed at the source last, and those before, for a crash between
+    /// the entry and the commit.
+    pub source_positions: BTreeMap<String, [Vec<Position>; 2]>,
+}
+
+/// What replaying the journal gives.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// Families by name; cancelled and completed ones stay.
+    pub families: BTreeMap<String, FamilyRecord>,
+}
+
+impl Recorded {
+    /// Takes in the next entry. An entry about a family that was never linked is ignored: it cannot be written.
+    pub fn apply(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Opened { .. } => {}
+            Entry::Linked(linked) => {
+                let name = linked.plan.family.clone();
+                match self.families.get_mut(&name) {
+                    Some(family) => family.linked = (**linked).clone(),
+                    None => {
+                        let link = LinkRecord::new(name.as_str());
+                        let (groups, source_positions) = Default::default();
+                        let linked = (**linked).clone();
+                        self.families.insert(name, FamilyRecord { linked, link, groups, source_positions });
+                    }
+                }
+            }
+            Entry::Link(link) => {
+                if let Some(family) = self.families.get_mut(&link.family) {
+                    family.link = link.clone();
+                }
+            }
+            Entry::Group(group) => {
+                if let Some(family) = self.families.get_mut(&group.family) {
+                    family.groups.insert(group.group.clone(), (**group).clone());
+                }
+            }
+            Entry::SourcePositions { family, group, positions } => {
+                if let Some(family) = self.families.get_mut(family) {
+                    let [last, before] = family.source_positions.entry(group.clone()).or_default();
+                    *before = std::mem::replace(last, positions.clone());
+                }
+            }
+        }
+    }
+}
