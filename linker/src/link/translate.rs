@@ -77,8 +77,7 @@ impl Translator {
         let source = TopicId(*placed.replicator.source_topic_id.as_bytes());
         // An identity mirror has the source topic's own numbering: one incarnation names both sides.
         let ids = Incarnation { source, target: source };
-        let key =
-            MapKey { family: self.family.clone(), topic: id.topic.clone(), partition: id.partition };
+        let key = MapKey { family: self.family.clone(), topic: id.topic.clone(), partition: id.partition };
         let stored = self.maps.load(&key).ok().flatten();
         let (start, end) = (held.target_log_start, held.target_log_end);
         let mut map = match stored {
@@ -86,7 +85,8 @@ impl Translator {
             // Lost, damaged or about another incarnation: the cache is rebuilt from what the target holds.
             _ => PartitionMap::new(ids, SourceOffset(start), TargetOffset(start)),
         };
-        for growth in [Growth::IdentityThrough(end), Growth::Start(SourceOffset(start), TargetOffset(start))] {
+        for growth in [Growth::IdentityThrough(end), Growth::Start(SourceOffset(start), TargetOffset(start))]
+        {
             map.grow(&growth).map_err(|error| LinkerError::Bug(format!("offset map of {id}: {error}")))?;
         }
         self.maps.save(&key, &map).map_err(|error| LinkerError::Cache {

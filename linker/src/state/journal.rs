@@ -223,7 +223,10 @@ mod tests {
         for offset in 0..CHECKPOINT_ENTRIES as i64 + 10 {
             let position = Position { topic: "t".into(), partition: 0, offset, metadata: None };
             let (family, group) = ("views".to_owned(), "ranker".to_owned());
-            journal.append(Entry::SourcePositions { family, group, positions: vec![position] }).await.unwrap();
+            journal
+                .append(Entry::SourcePositions { family, group, positions: vec![position] })
+                .await
+                .unwrap();
         }
         let again = Journal::open(store, Env::seeded(2, 0)).await.unwrap();
         assert_eq!(again.recorded(), journal.recorded());
