@@ -183,6 +183,9 @@ async fn start_and_end_advance_without_batches_and_stay_where_they_are_after_a_r
     let wait = tokio::spawn(async move { partition.wait_past(15, Isolation::ReadUncommitted).await });
     tokio::task::yield_now().await;
     assert!(!wait.is_finished());
+    let passed_over = sparse(18, &[(19, "lost"), (21, "c")], 22);
+    let error = append(&world, call(20, &[passed_over])).await.unwrap_err();
+    assert_eq!(error.code(), code::MIRROR_OFFSET_BACKWARD, "{error}");
     // A compacted source gives the batch whose front lies in what was passed over as a gap.
     append_durable(&world, call(20, &[sparse(18, &[(21, "c")], 22)])).await;
     wait.await.unwrap();

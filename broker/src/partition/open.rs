@@ -234,3 +234,27 @@ fn opened(
     }
     partition
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::log_state::LogState;
+    use super::super::tests::batch;
+    use super::*;
+
+    #[test]
+    fn a_record_that_the_snapshot_contains_is_not_applied_again() {
+        let id = (Uuid::from_u128(1), 0);
+        let log = LogState { log_end: 1, batches_end: 1, applied_below: 5, ..LogState::default() };
+        let mut logs = Logs::from([(id, State::new(log))]);
+        let mut second = batch(&["b"]);
+        towpath_wire::batch::patch_base_offset(&mut second, 1);
+        let record = |sequence, body| Replayed { sequence, head: WalEntry::Batch.encode(id.0, id.1), body };
+        // Appended while the snapshot was being taken: behind the trim, and yet in the snapshot.
+        replay(&mut logs, record(4, batch(&["a"]).freeze())).unwrap();
+        replay(&mut logs, record(5, second.freeze())).unwrap();
+        let state = &logs[&id];
+        assert_eq!((state.log.log_end, state.log.applied_below, state.tail.batches().count()), (2, 6, 1));
+        let again = record(6, batch(&["a"]).freeze());
+        assert!(matches!(replay(&mut logs, again), Err(OpenError::Replay { sequence: 6, .. })));
+    }
+}

@@ -57,6 +57,7 @@ impl World {
         metadata.propose(Entry::TopicCreated(topic)).await.unwrap();
         let mut config = StorageConfig::new(1, "unused");
         config.wal_file_bytes = 256 * 1024;
+        config.upload_at_start = false;
         change(&mut config);
         let partitions = open(&files, &config, &metadata, (&store, &env)).await;
         World { env, store, metadata, config, partitions, files }

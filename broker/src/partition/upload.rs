@@ -45,6 +45,9 @@ impl Inner {
     /// Uploads when enough waits or the oldest has waited long enough; idle, it sleeps until rung.
     pub async fn upload(self: Arc<Inner>) {
         let work = async {
+            if self.shared.config.upload_at_start && self.upload_due_in().is_some() {
+                self.upload_once().await;
+            }
             loop {
                 match self.upload_due_in() {
                     Some(Duration::ZERO) => self.upload_once().await,

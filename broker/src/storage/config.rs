@@ -26,6 +26,9 @@ pub struct StorageConfig {
     pub segment_bytes: usize,
     /// A segment is uploaded when its oldest batch has waited so long.
     pub segment_age_max: Duration,
+    /// Uploads what a restart found in the WAL at once, so that a broker that is killed again and again does not
+    /// gather WAL files.
+    pub upload_at_start: bool,
     /// Bytes of uploaded batches kept in memory for fetches near the end.
     pub tail_cache_bytes_max: usize,
     /// Bytes of segment pages kept in memory for catch-up fetches, and for the segments' indexes.
@@ -55,6 +58,7 @@ impl StorageConfig {
             unuploaded_bytes_max: 256 * MIB,
             segment_bytes: 32 * MIB,
             segment_age_max: Duration::from_secs(60),
+            upload_at_start: true,
             tail_cache_bytes_max: 64 * MIB,
             block_cache_bytes_max: 64 * MIB,
             read_ahead_bytes: 4 * MIB,

@@ -260,16 +260,20 @@ async fn beyond_the_bound_of_unuploaded_bytes_producers_are_held_back_until_the_
 }
 
 #[tokio::test]
-async fn a_background_upload_starts_by_size_and_by_age() {
-    for by_age in [false, true] {
+async fn a_background_upload_starts_by_size_by_age_and_after_a_restart() {
+    for (by_age, at_start) in [(false, false), (true, false), (false, true)] {
         let world = World::with(&[], |config| {
-            config.segment_bytes = if by_age { usize::MAX } else { 200 };
+            config.segment_bytes = if by_age || at_start { usize::MAX } else { 200 };
+            config.upload_at_start = at_start;
             config.segment_age_max = if by_age { Duration::from_millis(50) } else { Duration::MAX / 4 };
         });
-        let world = world.await;
+        let mut world = world.await;
         let mut changes = world.metadata.changes();
         for _ in 0..3 {
             append(&world, batch(&["a"])).unwrap().durable.await.unwrap();
+        }
+        if at_start {
+            world.restart().await;
         }
         let committed = async {
             while world.metadata.image().segments(TOPIC, 0).is_none_or(|held| held.ranges().is_empty()) {

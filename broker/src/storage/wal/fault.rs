@@ -21,7 +21,7 @@ struct Inner {
 #[derive(Clone, Default)]
 struct Disk {
     files: BTreeMap<String, Content>,
-    /// So many of the next syncs fail, and what they should have written is lost.
+    /// So many of the next syncs fail; what they should have written may be lost.
     failing_syncs: usize,
     /// So many syncs may end, further ones wait; `None`: all.
     syncs_allowed: Option<usize>,
@@ -164,11 +164,11 @@ impl WalFile for FaultyFile {
         let fails = disk.failing_syncs > 0;
         disk.failing_syncs = disk.failing_syncs.saturating_sub(1);
         let content = disk.files.get_mut(&self.1).ok_or(io::ErrorKind::NotFound)?;
-        let pending = std::mem::take(&mut content.pending);
         if fails {
-            // As Linux does: the pages count as clean from now on, and were never written.
+            // The pages may have been written or not, and nobody will ever say.
             return Err(io::Error::other("injected"));
         }
+        let pending = std::mem::take(&mut content.pending);
         for (at, bytes) in pending {
             content.synced[at..at + bytes.len()].copy_from_slice(&bytes);
         }
