@@ -1,6 +1,7 @@
 //! What can go wrong in the linking service, whose fault it is, and what to do.
 
 use thiserror::Error;
+use towpath_plans::evidence::ChainError;
 use towpath_shared_log::{LogError, StoreError};
 use towpath_wire::client::ClientError;
 
@@ -83,6 +84,9 @@ pub enum LinkerError {
     /// The journal or the evidence could not be written or read.
     #[error("store: {0}")]
     Log(#[source] Box<LogError>),
+    /// The evidence in the store does not hold together.
+    #[error("store: {0}")]
+    Evidence(#[source] Box<ChainError>),
     /// The object store could not be opened.
     #[error("store: {0}")]
     Store(#[source] Box<StoreError>),
@@ -115,6 +119,7 @@ impl LinkerError {
             | LinkerError::Answer { side: Side::Target, .. } => Kind::Target,
             LinkerError::Log(_)
             | LinkerError::Store(_)
+            | LinkerError::Evidence(_)
             | LinkerError::Superseded
             | LinkerError::Cache { .. } => Kind::Store,
             LinkerError::Bug(_) => Kind::Bug,
@@ -136,6 +141,12 @@ impl LinkerError {
 impl From<LogError> for LinkerError {
     fn from(error: LogError) -> LinkerError {
         LinkerError::Log(Box::new(error))
+    }
+}
+
+impl From<ChainError> for LinkerError {
+    fn from(error: ChainError) -> LinkerError {
+        LinkerError::Evidence(Box::new(error))
     }
 }
 

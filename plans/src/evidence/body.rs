@@ -374,6 +374,15 @@ pub enum Body {
         /// Why.
         reason: String,
     },
+    /// Another key signs from here on, and the one before did not sign for it: it was lost. Whoever pinned the
+    /// key before can not trust what follows; whoever pins the new one trusts that its holder took over an
+    /// honest chain.
+    KeyReplaced {
+        /// The new key.
+        key: PublicKey,
+        /// Why.
+        reason: String,
+    },
     /// The secret behind the pseudonyms is gone: they can not be linked to keys and hosts any more.
     SecretDestroyed {
         /// Which generation of the secret.

@@ -137,6 +137,11 @@ impl Chain {
         self.append(at_ms, actor, Body::KeyRotated { key, signature, reason: reason.into() })
     }
 
+    /// Lets another key sign from here on without a word of the one before, which is lost.
+    pub fn replace_key(&mut self, at_ms: i64, new: &Signer, reason: impl Into<String>) -> Line {
+        self.append(at_ms, None, Body::KeyReplaced { key: new.public(), reason: reason.into() })
+    }
+
     /// Takes a stored line as the next one, after checking that it is.
     pub fn follow(&mut self, line: &Line) -> Result<Entry, ChainError> {
         let sequence = self.head.entries;

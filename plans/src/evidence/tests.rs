@@ -210,6 +210,27 @@ fn a_key_that_was_handed_over_is_trusted_and_any_other_is_not() {
 }
 
 #[test]
+fn a_key_that_replaced_a_lost_one_is_not_trusted_for_it() {
+    let (lost, new) = (signer(1), signer(2));
+    let mut chain = Chain::new("views", "towpath 0.1.0");
+    let mut lines = vec![chain.open(1, &lost, clusters()), chain.checkpoint(2, &lost)];
+    lines.push(chain.replace_key(3, &new, "the key file is gone"));
+    lines.push(chain.checkpoint(4, &new));
+    let text = export("views", "x", 9, &lines, Some(&new));
+    let old_trust = verify(&text, Some(lost.public())).unwrap();
+    assert_eq!(old_trust.signatures, Signatures::Trusted { entries: 1 });
+    assert!(!old_trust.is_trusted());
+    let new_trust = verify(&text, Some(new.public())).unwrap();
+    assert!(new_trust.is_trusted());
+    for verified in [old_trust, new_trust, verify(&text, None).unwrap()] {
+        assert!(verified.to_string().contains("at entry 2 another key took over"), "{verified}");
+    }
+    // The lost key, found again by someone, signs nothing any more.
+    lines.push(chain.checkpoint(5, &lost));
+    assert_eq!(verify(&export("views", "x", 9, &lines, None), None).unwrap_err().entry, Some(4));
+}
+
+#[test]
 fn what_is_not_signed_is_not_called_verified() {
     let mut chain = Chain::new("views", "towpath 0.1.0");
     let key = signer(1);

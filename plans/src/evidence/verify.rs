@@ -36,6 +36,9 @@ pub struct Verified {
     pub header: BundleHeader,
     /// What the signatures prove.
     pub signatures: Signatures,
+    /// The entries at which another key took over that the one before did not sign for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaced_keys: Vec<u64>,
 }
 
 impl Verified {
@@ -51,12 +54,16 @@ impl std::fmt::Display for Verified {
         match self.signatures {
             Signatures::Trusted { .. } if self.is_trusted() => write!(f, "verified: ")?,
             Signatures::Trusted { entries } => {
-                write!(f, "verified through entry {entries}, the rest unsigned: ")?
+                write!(f, "verified through entry {}, the rest unsigned: ", entries.saturating_sub(1))?
             }
             Signatures::SignerUnknown { .. } => write!(f, "consistent, signer unknown: ")?,
             Signatures::Unsigned => write!(f, "consistent, unsigned: ")?,
         }
-        write!(f, "{entries} entries of family {family}, head {head}")
+        write!(f, "{entries} entries of family {family}, head {head}")?;
+        for entry in &self.replaced_keys {
+            write!(f, "; at entry {entry} another key took over that the one before did not sign for")?;
+        }
+        Ok(())
     }
 }
 
@@ -123,6 +130,7 @@ struct Audit {
     /// Entries covered by a signature that counts.
     covered: u64,
     signed: bool,
+    replaced_keys: Vec<u64>,
 }
 
 impl Audit {
@@ -135,6 +143,7 @@ impl Audit {
             trusted: pinned.into_iter().collect(),
             covered: 0,
             signed: false,
+            replaced_keys: Vec::new(),
         }
     }
 
@@ -172,6 +181,10 @@ impl Audit {
                     self.trusted.insert(*key);
                 }
                 self.current = Some(*key);
+            }
+            Body::KeyReplaced { key, .. } => {
+                self.current = Some(*key);
+                self.replaced_keys.push(before.entries);
             }
             _ => {}
         }
@@ -228,6 +241,6 @@ impl Audit {
             }
             (_, Some(_)) => Signatures::Trusted { entries: self.covered },
         };
-        Ok(Verified { header: header.clone(), signatures })
+        Ok(Verified { header: header.clone(), signatures, replaced_keys: self.replaced_keys })
     }
 }
