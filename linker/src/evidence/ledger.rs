@@ -88,8 +88,9 @@ impl Ledger {
             }
         };
         let (tail, superseded) = (RwLock::new(tail), AtomicBool::new(false));
-        let ledger =
-            Ledger { inner: Arc::new(Inner { spec, log, pseudonyms, turn: Mutex::new(()), tail, superseded }) };
+        let ledger = Ledger {
+            inner: Arc::new(Inner { spec, log, pseudonyms, turn: Mutex::new(()), tail, superseded }),
+        };
         ledger.inner.settle(new_secret && !first).await?;
         Ok(ledger)
     }
@@ -136,7 +137,8 @@ impl Ledger {
         let inner = &self.inner;
         inner.check_mine().map_err(|error| error.to_string())?;
         let path = Path::from(format!("{}/probe/{}", inner.log.prefix(), inner.spec.env.uuid()));
-        let put = inner.spec.store.put_opts(&path, Bytes::from_static(b"probe").into(), PutMode::Create.into());
+        let put =
+            inner.spec.store.put_opts(&path, Bytes::from_static(b"probe").into(), PutMode::Create.into());
         let answer = tokio::time::timeout(PROBE_TIMEOUT, put).await;
         let outcome = match answer {
             Ok(Ok(_)) => Ok(()),

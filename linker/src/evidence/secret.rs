@@ -36,7 +36,8 @@ pub(super) async fn pseudonyms(
     let secret = found.map_err(|problem| LinkerError::Config {
         place: format!("object {path} in the store"),
         problem,
-        fix: "make the store answer and writable for this service; restore the object if it was damaged".into(),
+        fix: "make the store answer and writable for this service; restore the object if it was damaged"
+            .into(),
     })?;
     let mut bytes = [0; 32];
     bytes.copy_from_slice(&secret);

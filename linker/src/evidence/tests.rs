@@ -77,7 +77,10 @@ async fn a_bundle_is_trusted_to_its_end_and_goes_on_after_a_restart() {
     let seen = words(&again).await;
     let (one, four) = ("observation 1", "observation 4");
     assert_eq!(seen[..4], ["opened", "checkpoint", one, "observation 2"]);
-    assert_eq!(seen[4..], ["observation 3", "checkpoint", four, "clusters_seen", "checkpoint", "observation 5"]);
+    assert_eq!(
+        seen[4..],
+        ["observation 3", "checkpoint", four, "clusters_seen", "checkpoint", "observation 5"]
+    );
     assert!(verify(&again.bundle().await.unwrap(), Some(key(1).public())).unwrap().is_trusted());
     assert!(verify(&again.bundle().await.unwrap(), Some(key(2).public())).is_err());
 }
