@@ -1,6 +1,8 @@
 //! What can go wrong in the linking service, whose fault it is, and what to do.
 
 use thiserror::Error;
+use towpath_plans::PlanError;
+pub use towpath_plans::Side;
 use towpath_plans::evidence::ChainError;
 use towpath_shared_log::{LogError, StoreError};
 use towpath_wire::client::ClientError;
@@ -20,25 +22,6 @@ pub enum Kind {
     Bug,
 }
 
-/// One side of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Side {
-    /// The legacy cluster.
-    Source,
-    /// The cluster that the family moves to.
-    Target,
-}
-
-impl std::fmt::Display for Side {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Side::Source => "source",
-            Side::Target => "target",
-        })
-    }
-}
-
 /// An error of the linking service.
 #[derive(Debug, Error)]
 pub enum LinkerError {
@@ -52,6 +35,9 @@ pub enum LinkerError {
         /// What to do.
         fix: String,
     },
+    /// A plan was refused, with every problem's place and fix; nothing has changed.
+    #[error("{0}")]
+    Plan(#[source] PlanError),
     /// The request cannot be carried out as things stand; nothing has changed.
     #[error("{problem}\nfix: {fix}")]
     Refused {
@@ -112,7 +98,7 @@ impl LinkerError {
     /// Whose fault it is.
     pub fn kind(&self) -> Kind {
         match self {
-            LinkerError::Config { .. } | LinkerError::Refused { .. } => Kind::Caller,
+            LinkerError::Config { .. } | LinkerError::Plan(_) | LinkerError::Refused { .. } => Kind::Caller,
             LinkerError::Cluster { side: Side::Source, .. }
             | LinkerError::Answer { side: Side::Source, .. } => Kind::Source,
             LinkerError::Cluster { side: Side::Target, .. }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::watch;
 use towpath_env::Env;
+use towpath_plans::evidence::Actor;
 
 use crate::error::{Kind, LinkerError};
 
@@ -31,10 +32,10 @@ pub mod exit {
 }
 
 /// Who asked for a verb, and how.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// The authenticated name, or `unauthenticated (NAME)` with the name the CLI claims.
-    pub actor: String,
+    /// Who, as the API knows them.
+    pub actor: Actor,
     /// `--reason`.
     #[serde(default)]
     pub reason: String,
@@ -44,6 +45,13 @@ pub struct Request {
     /// `--accept-outage`: do not wait for members to be held at the target.
     #[serde(default)]
     pub accept_outage: bool,
+}
+
+impl Request {
+    /// A plain request by `actor`.
+    pub fn by(actor: Actor) -> Request {
+        Request { actor, reason: String::new(), dry_run: false, accept_outage: false }
+    }
 }
 
 /// One line of an operation's story.
@@ -264,10 +272,14 @@ const ID_DIGITS: usize = 12;
 mod tests {
     use super::*;
 
+    fn request() -> Request {
+        Request::by(Actor { name: "lead".into(), authenticated: false, role: "unauthenticated".into() })
+    }
+
     #[tokio::test]
     async fn a_watcher_that_comes_late_sees_the_whole_story() {
         let operations = Operations::new(Env::seeded(1, 0), 10);
-        let operation = operations.begin("cutover", "views", &Request::default());
+        let operation = operations.begin("cutover", "views", &request());
         operation.step(Some("ranker"), "fenced");
         operation.end(Ending::done(Value::from(1)));
         operation.end(Ending::done(Value::from(2)));
@@ -280,11 +292,11 @@ mod tests {
     #[test]
     fn ended_operations_are_forgotten_beyond_the_bound_and_running_ones_never() {
         let operations = Operations::new(Env::seeded(1, 0), 2);
-        let running = operations.begin("diff", "views", &Request::default());
+        let running = operations.begin("diff", "views", &request());
         for _ in 0..5 {
-            operations.begin("status", "views", &Request::default()).end(Ending::done(Value::Null));
+            operations.begin("status", "views", &request()).end(Ending::done(Value::Null));
         }
-        operations.begin("status", "views", &Request::default());
+        operations.begin("status", "views", &request());
         assert_eq!(operations.views().len(), 1 + 2 + 1);
         assert!(operations.get(&running.view().id).is_some());
     }

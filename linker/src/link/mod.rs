@@ -12,6 +12,7 @@ use towpath_plans::{Plan, PlanHash};
 
 use crate::cluster::Cluster;
 use crate::config::Limits;
+use crate::error::{LinkerError, Side};
 use crate::evidence::Ledger;
 use crate::state::cache::Cache;
 use crate::state::journal::Journal;
@@ -53,5 +54,23 @@ impl Link {
     /// The family's name.
     pub fn family(&self) -> &str {
         &self.plan.family
+    }
+
+    /// The id of a mirror topic at the target.
+    ///
+    /// # Errors
+    /// The target cannot be asked, or has no such topic.
+    pub async fn target_topic_id(&self, topic: &str) -> Result<String, LinkerError> {
+        let what = format!("look up topic {topic}");
+        let found =
+            self.target.client.metadata(&[topic]).await.map_err(LinkerError::cluster(Side::Target, what))?;
+        match found.topics.get(topic) {
+            Some(topic) => Ok(topic.topic_id.to_string()),
+            None => Err(LinkerError::Answer {
+                side: Side::Target,
+                problem: format!("the mirror topic {topic} is gone"),
+                fix: "cancel the family and link it again".into(),
+            }),
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use towpath_plans::transition::{GroupMove, LinkRecord, Position};
+use towpath_plans::transition::{GroupMove, LinkRecord, LinkState, Position};
 use towpath_plans::{Plan, PlanHash};
 
 /// One thing that was decided. Written before anything is done about it.
@@ -63,6 +63,23 @@ pub struct FamilyRecord {
     pub source_positions: BTreeMap<String, [Vec<Position>; 2]>,
 }
 
+impl FamilyRecord {
+    /// A newer plan takes the place of the one in force. After a cancelled link everything begins anew, except
+    /// that attempts keep counting: the target's coordinator refuses lower ones.
+    fn relink(&mut self, linked: &Linked) {
+        if matches!(self.link.state, LinkState::Cancelled | LinkState::Completed) {
+            self.link = LinkRecord::new(linked.plan.family.as_str());
+            for group in self.groups.values_mut() {
+                let fresh = GroupMove::new(group.family.as_str(), group.group.as_str(), linked.at_ms);
+                *group = GroupMove { attempt: group.attempt, ..fresh };
+            }
+            self.source_positions.clear();
+        }
+        self.groups.retain(|name, _| linked.plan.group(name).is_some());
+        self.linked = linked.clone();
+    }
+}
+
 /// What replaying the journal gives.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Recorded {
@@ -78,7 +95,7 @@ impl Recorded {
             Entry::Linked(linked) => {
                 let name = linked.plan.family.clone();
                 match self.families.get_mut(&name) {
-                    Some(family) => family.linked = (**linked).clone(),
+                    Some(family) => family.relink(linked),
                     None => {
                         let link = LinkRecord::new(name.as_str());
                         let (groups, source_positions) = Default::default();

@@ -18,6 +18,11 @@ pub struct PlanFile {
 }
 
 impl PlanFile {
+    /// A plan that does not come from a file at hand; problems name `file` and no line.
+    pub fn of(file: impl Into<String>, plan: Plan) -> PlanFile {
+        PlanFile { file: file.into(), plan, places: BTreeMap::new() }
+    }
+
     /// A problem of something that this plan names: `source`, `topics[NAME]`, `uses[NAME]`, `groups[NAME]`,
     /// `groups[NAME].after[OTHER]`. With an unknown path the problem is about the whole file.
     pub fn problem_at(&self, path: &str, message: impl Into<String>, fix: impl Into<String>) -> Problem {

@@ -1,1 +1,0 @@
-//! The linking service.

@@ -1,0 +1,185 @@
+//! The verb `link`: a plan becomes a running mirror.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use towpath_plans::PlanHash;
+use towpath_plans::evidence::Body;
+use towpath_plans::transition::{GroupState, LinkEvent, LinkState};
+
+use super::check::Checked;
+use super::{Family, Running, Service, watch};
+use crate::error::LinkerError;
+use crate::operation::{Ending, Operation, Request};
+use crate::state::{Entry, FamilyRecord, Linked};
+
+impl Service {
+    /// Links a plan: checks it, journals it, creates the mirror topics and begins to mirror. Linking the same plan
+    /// again does nothing; a newer version of a linked family takes its place. Nothing is changed by a dry run.
+    ///
+    /// # Errors
+    /// The plan is refused (see [`Service::check`]), or a cluster cannot be asked; nothing has changed.
+    pub async fn link(
+        self: &Arc<Self>,
+        file: &str,
+        yaml: &str,
+        request: &Request,
+    ) -> Result<Arc<Operation>, LinkerError> {
+        self.journal.check_mine()?;
+        let checked = self.check(file, yaml).await?;
+        self.check_replaced(&checked)?;
+        let operation = self.operations.begin("link", &checked.file.plan.family, request);
+        let (service, request, told) = (self.clone(), request.clone(), operation.clone());
+        self.tasks.spawn(async move {
+            let ending = match service.link_checked(checked, &request, &told).await {
+                Ok(ending) => ending,
+                Err(error) => Ending::failed(&error),
+            };
+            told.end(ending);
+        });
+        Ok(operation)
+    }
+
+    async fn link_checked(
+        self: &Arc<Self>,
+        checked: Checked,
+        request: &Request,
+        operation: &Operation,
+    ) -> Result<Ending, LinkerError> {
+        let plan = checked.file.plan.clone();
+        let (family, plan_hash) = (plan.family.clone(), plan.hash());
+        let topics = checked.topics.len();
+        operation.step(None, format!("plan {} holds: {topics} topics, {} groups", short(plan_hash), plan.groups.len()));
+        let outcome = json!({
+            "family": family, "plan_hash": plan_hash, "topics": checked.topics, "dry_run": request.dry_run,
+            "source": { "name": checked.source.name, "cluster_id": checked.source.id },
+            "target": { "name": checked.target.name, "cluster_id": checked.target.id },
+        });
+        if request.dry_run {
+            operation.step(None, "dry run: nothing was changed");
+            return Ok(Ending::done(outcome));
+        }
+        let _changing = self.changing.lock().await;
+        if let Ok(running) = self.family(&family)
+            && running.link.plan_hash == plan_hash
+        {
+            operation.step(None, "this plan is linked already");
+            return Ok(Ending::done(outcome));
+        }
+        if let Ok(running) = self.family(&family) {
+            operation.step(None, format!("takes the place of plan {}", short(running.link.plan_hash)));
+            for (name, mover) in running.movers.iter().filter(|(name, _)| plan.group(name).is_none()) {
+                mover.cancel(request).await?;
+                operation.step(Some(name), "no longer in the plan: its route at the target is dropped");
+            }
+            running.stop().await;
+        }
+        let linked = Linked {
+            plan_hash,
+            source_cluster_id: checked.source.id.clone(),
+            target_cluster_id: checked.target.id.clone(),
+            actor: request.actor.name.clone(),
+            at_ms: self.env.now_ms(),
+            plan,
+        };
+        self.journal.append(Entry::Linked(Box::new(linked))).await?;
+        self.families.write().insert(family.clone(), Family::Starting("its mirror topics are being made".into()));
+        let record = self.record_of(&family)?;
+        match self.start(&record).await {
+            Ok(running) => {
+                self.linked(&running, request).await?;
+                self.families.write().insert(family, Family::Running(running));
+                operation.step(None, "mirror topics stand, mirroring has begun");
+                Ok(Ending::done(outcome))
+            }
+            Err(error) => {
+                // Journaled: the start is tried again until it succeeds or somebody cancels.
+                self.families.write().insert(family.clone(), Family::Starting(error.to_string()));
+                let service = self.clone();
+                self.tasks.spawn(async move { service.retry_start(&family).await });
+                Err(error)
+            }
+        }
+    }
+
+    /// Tells evidence what is linked, and by whom.
+    async fn linked(&self, running: &Running, request: &Request) -> Result<(), LinkerError> {
+        let link = &running.link;
+        let mut bodies = vec![
+            requested("link", None, request, link.plan_hash),
+            Body::PlanAdopted { plan_hash: link.plan_hash, plan: link.plan.canonical() },
+        ];
+        let differences = link.follow.differences();
+        let mut partitions = std::collections::BTreeMap::<String, (String, i32)>::new();
+        for placed in link.mirror.partitions() {
+            let id = &placed.replicator.id;
+            let source_topic_id = placed.replicator.source_topic_id.to_string();
+            partitions.entry(id.topic.clone()).or_insert((source_topic_id, 0)).1 += 1;
+        }
+        for (topic, (source_topic_id, partitions)) in partitions {
+            let config_differences = differences
+                .iter()
+                .filter(|difference| difference.topic == topic)
+                .map(|difference| format!("{}: {}", difference.what, difference.outcome))
+                .collect();
+            let target_topic_id = link.target_topic_id(&topic).await?;
+            bodies.push(Body::TopicLinked { topic, source_topic_id, target_topic_id, partitions, config_differences });
+        }
+        link.ledger.record_signed(Some(request.actor.clone()), bodies).await?;
+        watch::change(link, &running.record(), LinkEvent::Started).await?;
+        Ok(())
+    }
+
+    /// A newer version may not drop a group that is not at rest on the source.
+    fn check_replaced(&self, checked: &Checked) -> Result<(), LinkerError> {
+        let plan = &checked.file.plan;
+        let Ok(record) = self.record_of(&plan.family) else { return Ok(()) };
+        if matches!(record.link.state, LinkState::Cancelled | LinkState::Completed) {
+            return Ok(());
+        }
+        for (name, group) in &record.groups {
+            let at_rest_on_source = matches!(group.state, GroupState::OnSource | GroupState::Cancelled);
+            let at_rest = group.state.is_at_rest();
+            if !at_rest || (plan.group(name).is_none() && !at_rest_on_source) {
+                return Err(LinkerError::refused(
+                    format!("group {name} is {:?}: the plan cannot be replaced under it", group.state),
+                    format!("wait for its move to end, or roll it back: towpath rollback {} --group {name}", plan.family),
+                ));
+            }
+        }
+        let source_moved = record.linked.source_cluster_id != checked.source.id;
+        let target_moved = record.linked.target_cluster_id != checked.target.id;
+        if source_moved || target_moved {
+            return Err(LinkerError::refused(
+                format!("family {} is linked between other clusters", plan.family),
+                "cancel it first, or give the new plan another family name",
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn record_of(&self, family: &str) -> Result<FamilyRecord, LinkerError> {
+        let record = self.journal.with(|recorded| recorded.families.get(family).cloned());
+        record.ok_or_else(|| LinkerError::Bug(format!("the journal has no family {family}")))
+    }
+}
+
+/// The entry that opens every verb in evidence.
+pub(super) fn requested(verb: &str, group: Option<&str>, request: &Request, plan: PlanHash) -> Body {
+    Body::Requested {
+        verb: verb.into(),
+        group: group.map(str::to_owned),
+        dry_run: request.dry_run,
+        reason: request.reason.clone(),
+        plan_hash: Some(plan),
+    }
+}
+
+/// The first digits of a hash, as people compare them.
+fn short(hash: PlanHash) -> String {
+    let mut text = hash.to_string();
+    text.truncate(SHORT_DIGITS);
+    text
+}
+
+const SHORT_DIGITS: usize = 12;

@@ -1,0 +1,306 @@
+//! The verbs on a linked family. Each that may take long is an operation: it goes on when nobody watches.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use towpath_plans::transition::{LinkEvent, Verb};
+use towpath_wire::client::TopicPartition;
+
+use super::link::requested;
+use super::{Running, Service, watch};
+use crate::diff::DiffReport;
+use crate::error::LinkerError;
+use crate::operation::{Ending, Operation, Request, exit};
+
+impl Service {
+    /// Cuts over or rolls back one group, or every group of the family in the plan's order; stops at the first
+    /// that does not end well. Rollbacks go in the reverse order.
+    ///
+    /// # Errors
+    /// The family or group is not known; nothing has changed.
+    pub async fn move_groups(
+        self: &Arc<Self>,
+        verb: Verb,
+        family: &str,
+        group: Option<&str>,
+        request: &Request,
+    ) -> Result<Arc<Operation>, LinkerError> {
+        let running = self.family(family)?;
+        let mut names = groups_of(&running, group)?;
+        if verb == Verb::Rollback {
+            names.reverse();
+        }
+        let request = request.clone();
+        self.spawn(&verb.to_string(), &running.clone(), group, request.clone(), move |operation| async move {
+            let mut moves: Vec<Value> = Vec::new();
+            let mut last = Ending::done(Value::Null);
+            for name in &names {
+                let Some(mover) = running.movers.get(name) else { continue };
+                last = mover.execute(verb, &request, &operation).await;
+                moves.push(last.outcome.clone());
+                if last.exit_code != exit::DONE {
+                    break;
+                }
+            }
+            let outcome = json!({ "family": running.link.family(), "dry_run": request.dry_run, "moves": moves });
+            Ending { outcome, ..last }
+        })
+        .await
+    }
+
+    /// Gives up the way back of one group, or of all.
+    ///
+    /// # Errors
+    /// The family or group is not known; nothing has changed.
+    pub async fn complete(
+        self: &Arc<Self>,
+        family: &str,
+        group: Option<&str>,
+        accept_no_stop: bool,
+        request: &Request,
+    ) -> Result<Arc<Operation>, LinkerError> {
+        let running = self.family(family)?;
+        let names = groups_of(&running, group)?;
+        let request = request.clone();
+        self.spawn("complete", &running.clone(), group, request.clone(), move |operation| async move {
+            let mut groups: Vec<Value> = Vec::new();
+            let mut last = Ending::done(Value::Null);
+            for name in &names {
+                let Some(mover) = running.movers.get(name) else { continue };
+                last = mover.complete(&request, accept_no_stop, &operation).await;
+                groups.push(last.outcome.clone());
+                if last.exit_code != exit::DONE {
+                    break;
+                }
+            }
+            let outcome = json!({ "family": running.link.family(), "groups": groups });
+            Ending { outcome, ..last }
+        })
+        .await
+    }
+
+    /// Compares the family through the source's end of now.
+    ///
+    /// # Errors
+    /// The family is not known.
+    pub async fn diff(
+        self: &Arc<Self>,
+        family: &str,
+        anew: bool,
+        request: &Request,
+    ) -> Result<Arc<Operation>, LinkerError> {
+        let running = self.family(family)?;
+        self.spawn("diff", &running.clone(), None, request.clone(), move |operation| async move {
+            match running.diff.verify(anew, &operation).await {
+                Ok(report) => diff_ending(&report),
+                Err(error) => Ending::failed(&error),
+            }
+        })
+        .await
+    }
+
+    /// Stops mirroring; groups keep their routes, fences are held.
+    ///
+    /// # Errors
+    /// The family is not known.
+    pub async fn pause(
+        self: &Arc<Self>,
+        family: &str,
+        request: &Request,
+    ) -> Result<Arc<Operation>, LinkerError> {
+        let running = self.family(family)?;
+        let event = LinkEvent::Pause { reason: request.reason.clone() };
+        let dry_run = request.dry_run;
+        self.spawn("pause", &running.clone(), None, request.clone(), move |operation| async move {
+            if dry_run {
+                return dry(&operation, "would stop mirroring; routes and fences stay");
+            }
+            match watch::change(&running.link, &running.record(), event).await {
+                Ok(_) => {
+                    running.link.mirror.pause().await;
+                    operation.step(None, "mirroring has stopped; routes and fences stay");
+                    state_ending(&running)
+                }
+                Err(error) => Ending::failed(&error),
+            }
+        })
+        .await
+    }
+
+    /// Mirrors again. `accept_loss` names halted partitions that go on behind records that are lost to the mirror.
+    ///
+    /// # Errors
+    /// The family is not known.
+    pub async fn resume(
+        self: &Arc<Self>,
+        family: &str,
+        accept_loss: Vec<TopicPartition>,
+        request: &Request,
+    ) -> Result<Arc<Operation>, LinkerError> {
+        let running = self.family(family)?;
+        let dry_run = request.dry_run;
+        self.spawn("resume", &running.clone(), None, request.clone(), move |operation| async move {
+            if dry_run {
+                return dry(&operation, "would mirror again");
+            }
+            match running.go_on(&accept_loss, &operation).await {
+                Ok(()) => state_ending(&running),
+                Err(error) => Ending::failed(&error),
+            }
+        })
+        .await
+    }
+
+    /// Gives the link up; refused while a group is not on the source. The mirror topics stay as they are.
+    ///
+    /// # Errors
+    /// The family is not known.
+    pub async fn cancel(
+        self: &Arc<Self>,
+        family: &str,
+        request: &Request,
+    ) -> Result<Arc<Operation>, LinkerError> {
+        let running = self.family(family)?;
+        let (service, asked) = (self.clone(), request.clone());
+        self.spawn("cancel", &running.clone(), None, request.clone(), move |operation| async move {
+            match service.cancel_running(&running, &asked, &operation).await {
+                Ok(ending) => ending,
+                Err(error) => Ending::failed(&error),
+            }
+        })
+        .await
+    }
+
+    async fn cancel_running(
+        &self,
+        running: &Arc<Running>,
+        request: &Request,
+        operation: &Operation,
+    ) -> Result<Ending, LinkerError> {
+        let away: Vec<String> = running
+            .movers
+            .iter()
+            .filter(|(_, mover)| mover.record().route() != towpath_plans::transition::Route::Source)
+            .map(|(name, _)| name.clone())
+            .collect();
+        let event = LinkEvent::Cancel { groups_away: away };
+        towpath_plans::transition::link_transition(&running.record(), &event, self.env.now_ms())
+            .map_err(|refused| LinkerError::refused(refused.to_string(), "roll these groups back, then cancel"))?;
+        if request.dry_run {
+            return Ok(dry(operation, "would drop the routes of its groups and stop mirroring for good"));
+        }
+        for (name, mover) in &running.movers {
+            mover.cancel(request).await?;
+            operation.step(Some(name), "its route at the target is dropped");
+        }
+        watch::change(&running.link, &running.record(), event).await?;
+        running.stop().await;
+        self.families.write().remove(running.link.family());
+        operation.step(None, "mirroring has stopped for good; the mirror topics stay as they are");
+        Ok(state_ending(running))
+    }
+
+    /// Tries again to start a family whose link was journaled.
+    pub(super) async fn retry_start(self: &Arc<Self>, family: &str) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = self.start_until_it_runs(family) => {}
+        }
+    }
+
+    async fn spawn<F, Work>(
+        self: &Arc<Self>,
+        verb: &str,
+        running: &Arc<Running>,
+        group: Option<&str>,
+        request: Request,
+        work: F,
+    ) -> Result<Arc<Operation>, LinkerError>
+    where
+        F: FnOnce(Arc<Operation>) -> Work + Send + 'static,
+        Work: Future<Output = Ending> + Send,
+    {
+        self.journal.check_mine()?;
+        let link = &running.link;
+        let asked = requested(verb, group, &request, link.plan_hash);
+        link.ledger.record(Some(request.actor.clone()), asked).await?;
+        let operation = self.operations.begin(verb, link.family(), &request);
+        let told = operation.clone();
+        self.tasks.spawn(async move {
+            let ending = work(told.clone()).await;
+            told.end(ending);
+        });
+        Ok(operation)
+    }
+}
+
+impl Running {
+    /// Clears the partitions whose loss is accepted and mirrors again.
+    async fn go_on(&self, accept_loss: &[TopicPartition], operation: &Operation) -> Result<(), LinkerError> {
+        for id in accept_loss {
+            let placed = self.link.mirror.partition(id).ok_or_else(|| {
+                LinkerError::refused(
+                    format!("family {} does not mirror {id}", self.link.family()),
+                    "name partitions as `towpath status` does: TOPIC-PARTITION",
+                )
+            })?;
+            if placed.replicator.halted().is_none() {
+                return Err(LinkerError::refused(format!("{id} is not halted"), "leave it out"));
+            }
+        }
+        for id in accept_loss {
+            if let Some(placed) = self.link.mirror.partition(id) {
+                placed.replicator.clear();
+                operation.step(None, format!("{id} goes on behind what is lost"));
+            }
+        }
+        let paused = matches!(self.record().state, towpath_plans::transition::LinkState::Paused { .. });
+        if paused || accept_loss.is_empty() {
+            watch::change(&self.link, &self.record(), LinkEvent::Resume).await?;
+            self.link.mirror.resume();
+            operation.step(None, "mirroring again");
+        }
+        Ok(())
+    }
+}
+
+fn groups_of(running: &Running, group: Option<&str>) -> Result<Vec<String>, LinkerError> {
+    let plan = &running.link.plan;
+    match group {
+        None => Ok(plan.move_order().into_iter().map(|group| group.name.clone()).collect()),
+        Some(name) if plan.group(name).is_some() => Ok(vec![name.to_owned()]),
+        Some(name) => {
+            let known: Vec<&str> = plan.groups.iter().map(|group| group.name.as_str()).collect();
+            Err(LinkerError::refused(
+                format!("family {} has no group {name} (it has: {})", plan.family, known.join(", ")),
+                "name one of its groups, or add this one to the plan and link it again",
+            ))
+        }
+    }
+}
+
+fn dry(operation: &Operation, text: &str) -> Ending {
+    operation.step(None, format!("dry run: {text}"));
+    Ending::done(json!({ "dry_run": true, "would": text }))
+}
+
+fn state_ending(running: &Running) -> Ending {
+    Ending::done(json!({ "family": running.link.family(), "link": running.record() }))
+}
+
+fn diff_ending(report: &DiffReport) -> Ending {
+    use towpath_plans::gates::Verdict;
+    let exit_code = match report.verdict {
+        _ if report.differences > 0 => exit::DIFFERENCES,
+        Verdict::Pass => exit::DONE,
+        Verdict::Inconclusive => exit::GATE_INCONCLUSIVE,
+        Verdict::Fail => exit::DIFFERENCES,
+    };
+    let problem = match report.verdict {
+        Verdict::Pass => None,
+        Verdict::Inconclusive => Some("not everything could be compared yet\nfix: run it again".to_owned()),
+        Verdict::Fail => Some(format!("{} differences\nfix: look at the samples below", report.differences)),
+    };
+    Ending { exit_code, problem, outcome: json!(report) }
+}
