@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use towpath_plans::{PlanError, Side};
 use towpath_plans::model::{PlanFile, Problem, TopicSelector, check_estate};
 use towpath_plans::transition::LinkState;
+use towpath_plans::{PlanError, Side};
 use towpath_wire::client::ClusterMetadata;
 use towpath_wire::client::admin::{describe_topic_configs, offset_fetch_all};
 

@@ -49,7 +49,10 @@ impl Service {
         let plan = checked.file.plan.clone();
         let (family, plan_hash) = (plan.family.clone(), plan.hash());
         let topics = checked.topics.len();
-        operation.step(None, format!("plan {} holds: {topics} topics, {} groups", short(plan_hash), plan.groups.len()));
+        operation.step(
+            None,
+            format!("plan {} holds: {topics} topics, {} groups", short(plan_hash), plan.groups.len()),
+        );
         let outcome = json!({
             "family": family, "plan_hash": plan_hash, "topics": checked.topics, "dry_run": request.dry_run,
             "source": { "name": checked.source.name, "cluster_id": checked.source.id },
@@ -83,7 +86,9 @@ impl Service {
             plan,
         };
         self.journal.append(Entry::Linked(Box::new(linked))).await?;
-        self.families.write().insert(family.clone(), Family::Starting("its mirror topics are being made".into()));
+        self.families
+            .write()
+            .insert(family.clone(), Family::Starting("its mirror topics are being made".into()));
         let record = self.record_of(&family)?;
         match self.start(&record).await {
             Ok(running) => {
@@ -123,7 +128,13 @@ impl Service {
                 .map(|difference| format!("{}: {}", difference.what, difference.outcome))
                 .collect();
             let target_topic_id = link.target_topic_id(&topic).await?;
-            bodies.push(Body::TopicLinked { topic, source_topic_id, target_topic_id, partitions, config_differences });
+            bodies.push(Body::TopicLinked {
+                topic,
+                source_topic_id,
+                target_topic_id,
+                partitions,
+                config_differences,
+            });
         }
         link.ledger.record_signed(Some(request.actor.clone()), bodies).await?;
         watch::change(link, &running.record(), LinkEvent::Started).await?;
@@ -143,7 +154,10 @@ impl Service {
             if !at_rest || (plan.group(name).is_none() && !at_rest_on_source) {
                 return Err(LinkerError::refused(
                     format!("group {name} is {:?}: the plan cannot be replaced under it", group.state),
-                    format!("wait for its move to end, or roll it back: towpath rollback {} --group {name}", plan.family),
+                    format!(
+                        "wait for its move to end, or roll it back: towpath rollback {} --group {name}",
+                        plan.family
+                    ),
                 ));
             }
         }

@@ -61,7 +61,9 @@ impl Service {
             if matches!(record.link.state, LinkState::Cancelled | LinkState::Completed) {
                 continue;
             }
-            self.families.write().insert(name.clone(), Family::Starting("the service has just started".into()));
+            self.families
+                .write()
+                .insert(name.clone(), Family::Starting("the service has just started".into()));
             let (service, stop) = (self.clone(), self.stop.clone());
             self.tasks.spawn(async move {
                 tokio::select! {
@@ -210,8 +212,9 @@ fn selection(plan: &Plan) -> Result<TopicSelection, LinkerError> {
             }
             TopicSelector::Pattern(pattern) => {
                 let whole = format!("^(?:{})$", pattern.as_str());
-                let regex = regex::Regex::new(&whole)
-                    .map_err(|error| LinkerError::Bug(format!("pattern {topic} does not compile: {error}")))?;
+                let regex = regex::Regex::new(&whole).map_err(|error| {
+                    LinkerError::Bug(format!("pattern {topic} does not compile: {error}"))
+                })?;
                 selection.patterns.push(regex);
             }
         }

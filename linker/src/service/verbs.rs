@@ -43,7 +43,8 @@ impl Service {
                     break;
                 }
             }
-            let outcome = json!({ "family": running.link.family(), "dry_run": request.dry_run, "moves": moves });
+            let outcome =
+                json!({ "family": running.link.family(), "dry_run": request.dry_run, "moves": moves });
             Ending { outcome, ..last }
         })
         .await
@@ -185,8 +186,9 @@ impl Service {
             .map(|(name, _)| name.clone())
             .collect();
         let event = LinkEvent::Cancel { groups_away: away };
-        towpath_plans::transition::link_transition(&running.record(), &event, self.env.now_ms())
-            .map_err(|refused| LinkerError::refused(refused.to_string(), "roll these groups back, then cancel"))?;
+        towpath_plans::transition::link_transition(&running.record(), &event, self.env.now_ms()).map_err(
+            |refused| LinkerError::refused(refused.to_string(), "roll these groups back, then cancel"),
+        )?;
         if request.dry_run {
             return Ok(dry(operation, "would drop the routes of its groups and stop mirroring for good"));
         }

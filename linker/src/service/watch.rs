@@ -38,8 +38,7 @@ async fn look(running: &Running) -> Result<(), LinkerError> {
         if let Some(halt) = placed.replicator.halted() {
             let key = (id.topic.clone(), id.partition);
             let (topic, partition) = key.clone();
-            let halt =
-                Halt { topic, partition, reason: halt.reason, fix: halt.fix, since_ms: halt.since_ms };
+            let halt = Halt { topic, partition, reason: halt.reason, fix: halt.fix, since_ms: halt.since_ms };
             halted.insert(key, halt);
         }
     }
@@ -60,7 +59,9 @@ async fn look(running: &Running) -> Result<(), LinkerError> {
             );
             change(link, &running.record(), LinkEvent::Halted(halt.clone())).await?;
             let Halt { topic, partition, reason, fix, .. } = halt.clone();
-            link.ledger.record_signed(None, vec![Body::PartitionHalted { topic, partition, reason, fix }]).await?;
+            link.ledger
+                .record_signed(None, vec![Body::PartitionHalted { topic, partition, reason, fix }])
+                .await?;
         }
     }
     for known in &record.halts {
@@ -73,7 +74,11 @@ async fn look(running: &Running) -> Result<(), LinkerError> {
 }
 
 /// Journals what follows from `event`, and says so in evidence when the state changed.
-pub(super) async fn change(link: &Link, before: &LinkRecord, event: LinkEvent) -> Result<LinkRecord, LinkerError> {
+pub(super) async fn change(
+    link: &Link,
+    before: &LinkRecord,
+    event: LinkEvent,
+) -> Result<LinkRecord, LinkerError> {
     let after = link_transition(before, &event, link.env.now_ms()).map_err(|refused| {
         let text = refused.to_string();
         match text.split_once("; fix: ") {
