@@ -143,6 +143,14 @@ impl Kafka {
         &self.options.version
     }
 
+    /// The process id of broker `index` (from 0).
+    ///
+    /// # Errors
+    /// When it isn't running.
+    pub fn process_id(&mut self, index: usize) -> Result<u32> {
+        Ok(self.process(index)?.id())
+    }
+
     /// Kafka's own command-line tools, of the same version.
     pub fn tools(&self) -> Tools {
         Tools::new(&self.options.version, self.jars.clone())

@@ -105,7 +105,12 @@ impl Tools {
 
     /// The command that runs a tool, for [`crate::process::Process::spawn`].
     pub fn command(&self, tool: Tool, arguments: &[&str]) -> Command {
-        let jvm = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"].map(str::to_owned);
+        self.command_with(&["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"], tool, arguments)
+    }
+
+    /// As [`Tools::command`], with these options of the JVM.
+    pub fn command_with(&self, jvm: &[&str], tool: Tool, arguments: &[&str]) -> Command {
+        let jvm: Vec<String> = jvm.iter().map(|&option| option.to_owned()).collect();
         let mut command = java(&self.jars, &self.jars, &jvm);
         command.arg(tool.class(&self.version)).args(arguments);
         command
