@@ -1,0 +1,5 @@
+//! The HTTP API of the linking service.
+
+pub mod body;
+pub mod guard;
+pub mod problem;
