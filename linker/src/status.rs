@@ -9,11 +9,11 @@ use towpath_plans::transition::{GroupMove, LinkRecord, LinkState};
 
 use crate::cluster::Cluster;
 use crate::diff::DiffReport;
-use crate::link::Link;
 use crate::link::follow::Difference;
 use crate::link::mirror::Placed;
 use crate::link::replicator::Halt;
 use crate::moves::GroupStatus;
+use crate::service::{Running, Service};
 
 /// One side, as the service's file and the cluster itself name it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,26 +177,16 @@ pub struct ServiceStatus {
     pub version: String,
     /// In order of names.
     pub families: Vec<FamilyStatus>,
+    /// Families that are linked and do not run yet, with the reason.
+    pub starting: BTreeMap<String, String>,
     /// When this was put together, ms since the epoch.
     pub observed_ms: i64,
 }
 
-/// The parts of a running family that its status is built from.
-pub struct Observed<'a> {
-    /// The link.
-    pub link: &'a Link,
-    /// What the journal says of it.
-    pub record: LinkRecord,
-    /// What was compared.
-    pub diff: DiffReport,
-    /// The groups, in the plan's order of moves.
-    pub groups: Vec<GroupStatus>,
-}
-
 impl FamilyStatus {
-    /// The status as of now.
-    pub fn of(observed: Observed<'_>) -> FamilyStatus {
-        let link = observed.link;
+    /// The status of a running family as of now.
+    pub fn of(running: &Running) -> FamilyStatus {
+        let link = &*running.link;
         let now_ms = link.env.now_ms();
         // A source that has not answered for two long polls and a check is not known to be quiet.
         let fresh_ms = (2 * link.limits.fetch_wait_ms + link.limits.topic_check_ms) as i64;
@@ -207,16 +197,17 @@ impl FamilyStatus {
         }
         let topics: Vec<TopicStatus> =
             topics.into_iter().map(|(name, partitions)| TopicStatus { name, partitions }).collect();
-        let diff = DiffSeen::of(&observed.diff, &topics);
-        let alarms = alarms(&topics, &observed.groups, &diff);
+        let groups = groups_of(running);
+        let diff = DiffSeen::of(&running.diff.report(), &topics);
+        let alarms = alarms(&topics, &groups, &diff);
         FamilyStatus {
             family: link.family().to_owned(),
             plan_hash: link.plan_hash.to_string(),
             source: (&link.source).into(),
             target: (&link.target).into(),
-            link: (&observed.record).into(),
+            link: (&running.record()).into(),
             topics,
-            groups: observed.groups,
+            groups,
             diff,
             differences: link.follow.differences(),
             alarms,
@@ -225,8 +216,28 @@ impl FamilyStatus {
     }
 }
 
+impl ServiceStatus {
+    /// The status of everything that is linked, as of now.
+    pub fn of(service: &Service) -> ServiceStatus {
+        ServiceStatus {
+            service: service.config().name.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            families: service.families().iter().map(|running| FamilyStatus::of(running)).collect(),
+            starting: service.starting(),
+            observed_ms: service.env().now_ms(),
+        }
+    }
+}
+
+/// The groups in the plan's order of moves.
+fn groups_of(running: &Running) -> Vec<GroupStatus> {
+    let order = running.link.plan.move_order();
+    let movers = order.into_iter().filter_map(|group| running.movers.get(&group.name));
+    movers.map(|mover| mover.status().unwrap_or_else(|| unobserved(mover.record()))).collect()
+}
+
 /// A group that was not looked at yet: what the journal says, and nothing else.
-pub fn unobserved(record: GroupMove) -> GroupStatus {
+fn unobserved(record: GroupMove) -> GroupStatus {
     GroupStatus {
         record,
         source_members: 0,
@@ -261,12 +272,11 @@ fn alarms(topics: &[TopicStatus], groups: &[GroupStatus], diff: &DiffSeen) -> Ve
     });
     let differing = (diff.differences > 0)
         .then(|| format!("{} differences between the sides; fix: see `towpath diff`", diff.differences));
-    let moving =
-        groups.iter().flat_map(|group| {
-            let name = &group.record.group;
-            let trouble = group.record.trouble.iter();
-            group.alarms.iter().chain(trouble).map(move |alarm| format!("{name}: {alarm}"))
-        });
+    let moving = groups.iter().flat_map(|group| {
+        let name = &group.record.group;
+        let trouble = group.record.trouble.iter();
+        group.alarms.iter().chain(trouble).map(move |alarm| format!("{name}: {alarm}"))
+    });
     halted.chain(differing).chain(moving).collect()
 }
 
@@ -291,8 +301,10 @@ mod tests {
 
     #[test]
     fn a_topic_is_as_late_as_its_latest_partition_and_unknown_with_one_unknown() {
-        let mut topic =
-            TopicStatus { name: "views".into(), partitions: vec![partition(0, 30, 30), partition(7, 50, 45)] };
+        let mut topic = TopicStatus {
+            name: "views".into(),
+            partitions: vec![partition(0, 30, 30), partition(7, 50, 45)],
+        };
         assert_eq!((topic.lag_ms(), topic.lag_messages()), (Some(7), 5));
         topic.partitions[0].lag_ms = None;
         assert_eq!(topic.lag_ms(), None);
@@ -300,8 +312,10 @@ mod tests {
 
     #[test]
     fn what_no_partition_of_the_diff_covers_counts_as_uncompared() {
-        let topics =
-            [TopicStatus { name: "views".into(), partitions: vec![partition(0, 30, 30), partition(1, 50, 50)] }];
+        let topics = [TopicStatus {
+            name: "views".into(),
+            partitions: vec![partition(0, 30, 30), partition(1, 50, 50)],
+        }];
         let mut progress = PartitionProgress::new("views", 0, 0, 5);
         progress.through = 25;
         let report =

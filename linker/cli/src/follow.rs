@@ -115,7 +115,10 @@ async fn follow_once(
 fn lost(view: &OperationView, failure: &Failure) -> Failure {
     Failure {
         kind: "service".into(),
-        message: format!("{} was lost from sight: {}; how it ended is not known here", view.id, failure.message),
+        message: format!(
+            "{} was lost from sight: {}; how it ended is not known here",
+            view.id, failure.message
+        ),
         fix: Some(format!("see `towpath status {}`; repeating the verb is safe", view.family)),
         exit_code: exit::UNKNOWN,
     }

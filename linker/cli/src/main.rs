@@ -152,7 +152,9 @@ fn done(result: anyhow::Result<()>) -> Ended {
 fn misused(error: &clap::Error) -> ExitCode {
     let help = matches!(
         error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     );
     let words: Vec<String> = std::env::args().skip(1).collect();
     if help || !words.iter().any(|word| word == "--json") {

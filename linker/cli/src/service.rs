@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use towpath_linker::config::resolve_secret;
-use towpath_linker::http::body::Problem;
-use towpath_linker::operation::{Request, exit};
+use towpath_linker::http::body::{self, Problem};
+use towpath_linker::operation::exit;
 
 use crate::failure::Failure;
 use crate::output::Output;
@@ -89,16 +89,17 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// The request that the service records. Without a token it believes the name.
-    pub fn request(&self) -> Request {
-        let names = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
-        Request {
-            actor: names.unwrap_or_else(|| "unknown".into()),
-            reason: self.reason.clone(),
-            dry_run: self.dry_run,
-            ..Request::default()
-        }
+    /// What the service records. Without a token it believes the name.
+    pub fn request(&self) -> body::Asked {
+        asked(&self.reason, self.dry_run)
     }
+}
+
+/// What the service records of somebody who asks, by the name that this machine knows them by.
+pub fn asked(reason: &str, dry_run: bool) -> body::Asked {
+    let name = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    let actor = name.unwrap_or_else(|| "unknown".into());
+    body::Asked { actor, reason: reason.into(), dry_run, ..body::Asked::default() }
 }
 
 /// A client of the service's API.
@@ -141,7 +142,11 @@ impl Api {
     ///
     /// # Errors
     /// As [`Api::get`]; when the service may have heard it, the exit code says that the outcome is not known.
-    pub async fn post<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T, Failure> {
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
         let request = self.request(Method::POST, path).json(body).timeout(ANSWER_MAX);
         let answer = self.answer(request).await?;
         decoded(answer).await.map_err(|failure| Failure { exit_code: exit::UNKNOWN, ..failure })
@@ -184,7 +189,9 @@ impl Api {
             return Failure {
                 kind: "service".into(),
                 message: format!("no linking service answers at {base}"),
-                fix: Some("start it with `towpath serve --config FILE`, or name it with --service URL".into()),
+                fix: Some(
+                    "start it with `towpath serve --config FILE`, or name it with --service URL".into(),
+                ),
                 exit_code: exit::FAILED,
             };
         }
@@ -240,7 +247,9 @@ fn refusal(status: StatusCode, text: &str) -> Failure {
         .ok()
         .and_then(|document| serde_json::from_value::<Problem>(document.get("error")?.clone()).ok());
     match problem {
-        Some(problem) => Failure { kind: problem.kind, message: problem.message, fix: problem.fix, exit_code },
+        Some(problem) => {
+            Failure { kind: problem.kind, message: problem.message, fix: problem.fix, exit_code }
+        }
         None => Failure {
             kind: "service".into(),
             message: format!("answered {status}, and not as a linking service does"),

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use towpath_plans::transition::FenceHold;
 
 use crate::error::Side;
-use crate::operation::Request;
+use crate::operation::OperationView;
+use crate::status::ClusterSeen;
 
 /// Schema of an error document.
 pub const ERROR_SCHEMA: &str = "towpath/error/v1";
@@ -29,6 +30,20 @@ pub struct Problem {
     pub fix: Option<String>,
 }
 
+/// Who asks for a change, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Asked {
+    /// The name that the caller claims. With a token the token's name counts.
+    pub actor: String,
+    /// `--reason`.
+    pub reason: String,
+    /// `--dry-run`.
+    pub dry_run: bool,
+    /// `--accept-outage`.
+    pub accept_outage: bool,
+}
+
 /// `POST /v1/links`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,31 +52,33 @@ pub struct LinkBody {
     pub file: String,
     /// Its text.
     pub yaml: String,
-    /// Who asks, and how. With a token its name counts, not the `actor` here.
+    /// Who asks, and how.
     #[serde(default)]
-    pub request: Request,
+    pub request: Asked,
 }
 
-/// `POST /v1/families/{family}/{verb}`. A key that the verb does not know must be absent.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+/// `POST /v1/families/{family}/{verb}`. What a verb does not know it ignores.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VerbBody {
-    /// Who asks, and how. With a token its name counts, not the `actor` here.
-    pub request: Request,
+    /// Who asks, and how.
+    pub request: Asked,
     /// One group instead of all, in the plan's order.
     pub group: Option<String>,
     /// `diff`: forget what was compared.
     pub anew: bool,
     /// `complete`: nothing durable stops the group at the source, and that is accepted.
     pub accept_no_stop: bool,
+    /// `resume`: halted partitions (`TOPIC-PARTITION`) that go on behind records lost to the mirror.
+    pub accept_loss: Vec<String>,
 }
 
 /// `POST /v1/operations/{id}/abort`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AbortBody {
     /// Who asks, and why.
-    pub request: Request,
+    pub request: Asked,
 }
 
 /// `GET /v1/families/{family}/translate`.
@@ -120,4 +137,35 @@ pub struct Fences {
     pub family: String,
     /// One per group, in order of names.
     pub fences: Vec<FenceSeen>,
+}
+
+/// `GET /v1/operations`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Operations {
+    /// Oldest first.
+    pub operations: Vec<OperationView>,
+}
+
+/// `POST /v1/plans/check`: a plan that may be linked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PlanChecked {
+    /// The family.
+    pub family: String,
+    /// The plan's hash.
+    pub plan_hash: String,
+    /// The topics that it mirrors now.
+    pub topics: Vec<String>,
+    /// The source.
+    pub source: ClusterSeen,
+    /// The target.
+    pub target: ClusterSeen,
+}
+
+/// `GET /v1/families/{family}/evidence`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EvidenceLines {
+    /// The family.
+    pub family: String,
+    /// The chain in order: each line is `HASH {json}`, as it is stored and hashed.
+    pub lines: Vec<String>,
 }

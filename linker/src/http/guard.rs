@@ -8,6 +8,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use towpath_plans::evidence::Actor;
+
+use super::body::Asked;
 use super::problem::Refusal;
 use crate::config::{Role, TokenConfig, resolve_secret};
 use crate::error::LinkerError;
@@ -34,6 +37,16 @@ pub enum Right {
 }
 
 impl Role {
+    /// Its name in the service's file and in evidence.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Viewer => "viewer",
+            Role::Operator => "operator",
+            Role::Approver => "approver",
+            Role::Auditor => "auditor",
+        }
+    }
+
     /// Whether its holder has this right.
     pub fn may(self, right: Right) -> bool {
         match right {
@@ -61,12 +74,18 @@ pub enum Caller {
 
 impl Caller {
     /// The request as journal and evidence record it: with the authenticated name, or one that is marked.
-    pub fn sign(&self, request: &Request) -> Request {
+    pub fn sign(&self, asked: &Asked) -> Request {
         let actor = match self {
-            Caller::Holder { name, .. } => name.clone(),
-            Caller::Unauthenticated => format!("unauthenticated ({})", printable(&request.actor)),
+            Caller::Holder { name, role } => {
+                Actor { name: name.clone(), authenticated: true, role: role.as_str().into() }
+            }
+            Caller::Unauthenticated => {
+                let name = format!("unauthenticated ({})", printable(&asked.actor));
+                Actor { name, authenticated: false, role: "unauthenticated".into() }
+            }
         };
-        Request { actor, ..request.clone() }
+        let Asked { reason, dry_run, accept_outage, .. } = asked.clone();
+        Request { actor, reason, dry_run, accept_outage }
     }
 }
 
@@ -180,7 +199,9 @@ pub async fn require(State(right): State<Right>, request: HttpRequest, next: Nex
     let refused = match request.extensions().get::<Caller>() {
         Some(Caller::Unauthenticated) => None,
         Some(Caller::Holder { role, .. }) if role.may(right) => None,
-        Some(Caller::Holder { name, role }) => Some(format!("{name} is {role:?}, which does not allow this")),
+        Some(Caller::Holder { name, role }) => {
+            Some(format!("the role of {name}, {}, does not allow this", role.as_str()))
+        }
         None => Some("nobody was admitted".into()),
     };
     match refused {

@@ -36,11 +36,12 @@ impl Refusal {
 impl From<LinkerError> for Refusal {
     fn from(error: LinkerError) -> Refusal {
         let status = match &error {
-            LinkerError::Config { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            LinkerError::Config { .. } | LinkerError::Plan(_) => StatusCode::UNPROCESSABLE_ENTITY,
             LinkerError::Refused { .. } => StatusCode::CONFLICT,
             LinkerError::Cluster { .. } | LinkerError::Answer { .. } => StatusCode::BAD_GATEWAY,
             LinkerError::Log(_)
             | LinkerError::Store(_)
+            | LinkerError::Evidence(_)
             | LinkerError::Superseded
             | LinkerError::Cache { .. } => StatusCode::SERVICE_UNAVAILABLE,
             LinkerError::Bug(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -6,7 +6,7 @@ use towpath_linker::http::body::VerbBody;
 use crate::failure::Ended;
 use crate::follow;
 use crate::output::Output;
-use crate::service::{Asked, Talk, of_family};
+use crate::service::{Talk, asked, of_family};
 
 /// Arguments of `towpath diff`.
 #[derive(Args)]
@@ -26,8 +26,8 @@ pub struct Arguments {
 
 /// Compares and answers with the verdict.
 pub async fn run(arguments: Arguments, output: Output) -> Ended {
-    let asked = Asked { reason: arguments.reason, dry_run: false };
-    let body = VerbBody { request: asked.request(), anew: arguments.anew, ..VerbBody::default() };
+    let body =
+        VerbBody { request: asked(&arguments.reason, false), anew: arguments.anew, ..VerbBody::default() };
     let api = arguments.talk.api()?;
     let begun = api.post(&of_family(&arguments.family, "diff"), &body).await?;
     follow::to_the_end(&api, begun, &output).await

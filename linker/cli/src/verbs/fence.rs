@@ -52,11 +52,8 @@ pub async fn list(arguments: ListArguments, output: Output) -> Ended {
 
 /// Releases a fence, and follows.
 pub async fn release(arguments: ReleaseArguments, output: Output) -> Ended {
-    let body = VerbBody {
-        request: arguments.asked.request(),
-        group: Some(arguments.group),
-        ..VerbBody::default()
-    };
+    let body =
+        VerbBody { request: arguments.asked.request(), group: Some(arguments.group), ..VerbBody::default() };
     let api = arguments.talk.api()?;
     let begun = api.post(&of_family(&arguments.family, "fences/release"), &body).await?;
     follow::to_the_end(&api, begun, &output).await

@@ -56,7 +56,9 @@ fn sentence(found: &Translated) -> String {
     let other = side.other();
     match (&found.translated, &found.because) {
         (Some(translated), _) => {
-            format!("{topic}-{partition}: offset {offset} of the {side} is offset {translated} of the {other}")
+            format!(
+                "{topic}-{partition}: offset {offset} of the {side} is offset {translated} of the {other}"
+            )
         }
         (None, because) => {
             let because = because.as_deref().unwrap_or("no reason was told");

@@ -7,7 +7,7 @@ use towpath_linker::operation::{OperationView, exit};
 use crate::failure::Ended;
 use crate::follow;
 use crate::output::Output;
-use crate::service::{Asked, Talk};
+use crate::service::{Talk, asked};
 
 /// Arguments of `towpath watch`.
 #[derive(Args)]
@@ -43,11 +43,11 @@ pub async fn run(arguments: Arguments, output: Output) -> Ended {
 
 /// Asks it to stop, and says how to see whether it did.
 pub async fn abort(arguments: AbortArguments, output: Output) -> Ended {
-    let asked = Asked { reason: arguments.reason, dry_run: false };
-    let body = AbortBody { request: asked.request() };
+    let body = AbortBody { request: asked(&arguments.reason, false) };
     let api = arguments.talk.api()?;
     let seen: OperationView = api.post(&["v1", "operations", &arguments.id, "abort"], &body).await?;
-    let text = format!("{}: asked to stop; obeyed until its record step\n\ntowpath watch {}", seen.id, seen.id);
+    let text =
+        format!("{}: asked to stop; obeyed until its record step\n\ntowpath watch {}", seen.id, seen.id);
     output.result(&text, &seen)?;
     Ok(exit::DONE)
 }
