@@ -51,8 +51,7 @@ pub(super) async fn list(
     ids: &[TopicPartition],
     spec: OffsetSpec,
 ) -> Result<BTreeMap<TopicPartition, i64>, LinkerError> {
-    let listed =
-        list_offsets(client, ids, spec).await.map_err(LinkerError::cluster(side, "list offsets"))?;
+    let listed = list_offsets(client, ids, spec).await.map_err(LinkerError::cluster(side, "list offsets"))?;
     let each = listed.into_iter().map(|(id, found)| {
         let found = found.map_err(LinkerError::cluster(side, format!("list offsets of {id}")))?;
         Ok((id, found.offset))

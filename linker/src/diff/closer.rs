@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use towpath_plans::diff::{
-    Bisection, CompactedDiff, Difference, OffsetRange, RangeDigest, Record, Unsorted, compare,
-    compare_common,
+    Bisection, CompactedDiff, Difference, OffsetRange, RangeDigest, Record, Unsorted, compare, compare_common,
 };
 use towpath_wire::client::TopicPartition;
 use towpath_wire::client::admin::describe_topic_configs;
@@ -60,7 +59,7 @@ impl Closer<'_> {
         }
         let outcomes = self.outcomes(id, range, pairs, finding).await?;
         match outcomes.last() {
-            Some(Compared::Range { source, target, found })
+            Some(Compared::Range { source, target, found, .. })
                 if !compacted && source != target && found.is_empty() =>
             {
                 Err(changing(id, range))
@@ -98,7 +97,8 @@ impl Closer<'_> {
             let record = finding.sampled.remove(&difference.offset);
             Found { difference, record }
         });
-        outcomes.push(Compared::Range { source, target, found: found.collect() });
+        let bytes = pairs.iter().map(|pair| pair.source.bytes).sum();
+        outcomes.push(Compared::Range { source, target, found: found.collect(), bytes });
         Ok(outcomes)
     }
 
@@ -159,9 +159,8 @@ impl Closer<'_> {
             let (source, target) =
                 tokio::try_join!(one(&self.comparison.source), one(&self.comparison.target))?;
             // Those behind this range are found when it is their turn.
-            let here = |difference: &Difference| {
-                difference.offset >= range.from && difference.offset < range.to
-            };
+            let here =
+                |difference: &Difference| difference.offset >= range.from && difference.offset < range.to;
             finding.differences.extend(source.join(target).finish().into_iter().filter(here));
         }
         Ok(())

@@ -64,6 +64,8 @@ pub enum Compared {
         target: RangeDigest,
         /// What is different.
         found: Vec<Found>,
+        /// Bytes of the source's keys and values.
+        bytes: u64,
     },
     /// A range that one side no longer holds.
     Expired(OffsetRange),
@@ -214,9 +216,8 @@ fn digesting(
     let (stretches, manner) = (stretches.clone(), manner.clone());
     let stop = manner.stop.clone();
     let done = async move {
-        let job = reader
-            .run(move |session| jobs::digest(session, &stretches, range_offsets, &manner, &cuts))
-            .await;
+        let job =
+            reader.run(move |session| jobs::digest(session, &stretches, range_offsets, &manner, &cuts)).await;
         if job.is_err() {
             stop.cancel();
         }
@@ -238,7 +239,12 @@ impl Pair {
     }
 
     fn outcome(&self) -> Compared {
-        Compared::Range { source: self.source.range, target: self.target.range, found: Vec::new() }
+        Compared::Range {
+            source: self.source.range,
+            target: self.target.range,
+            found: Vec::new(),
+            bytes: self.source.bytes,
+        }
     }
 }
 
@@ -276,7 +282,9 @@ impl Pairing {
             Side::Target => lane.target.push_back(cut),
         }
         while let (Some(_), Some(_)) = (lane.source.front(), lane.target.front()) {
-            let (Some(source), Some(target)) = (lane.source.pop_front(), lane.target.pop_front()) else { break };
+            let (Some(source), Some(target)) = (lane.source.pop_front(), lane.target.pop_front()) else {
+                break;
+            };
             let pair = Pair { source, target };
             let equal = pair.is_equal();
             if equal && lane.held.is_empty() {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use kafka_protocol::messages::BrokerId;
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
-use kafka_protocol::messages::BrokerId;
 use kafka_protocol::protocol::StrBytes;
 use towpath_wire::client::{Client, ClientError, To, TopicPartition};
 

@@ -32,10 +32,8 @@ pub(super) fn digest(
     manner: &Manner,
     cuts: &mpsc::Sender<Cut>,
 ) -> Result<(), ReadError> {
-    let mut states: Vec<(Option<RangeDigester>, u64)> = stretches
-        .iter()
-        .map(|stretch| (Some(RangeDigester::new(stretch.from, range_offsets)), 0))
-        .collect();
+    let mut states: Vec<(Option<RangeDigester>, u64)> =
+        stretches.iter().map(|stretch| (Some(RangeDigester::new(stretch.from, range_offsets)), 0)).collect();
     let send = |index: usize, bytes: &mut u64, done: Vec<RangeDigest>| {
         for range in done {
             let bytes = std::mem::take(bytes);

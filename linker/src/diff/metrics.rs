@@ -1,5 +1,6 @@
 //! Counters of the diff.
 
+use prometheus::core::Collector;
 use prometheus::{IntCounter, IntGauge, Opts, Registry};
 
 use crate::error::Side;
@@ -22,7 +23,7 @@ pub struct DiffMetrics {
 }
 
 impl DiffMetrics {
-    /// The counters of `family`, registered once per process and family.
+    /// The counters of `family`, in the place of those that an earlier run of it registered.
     pub fn register(registry: &Registry, family: &str) -> prometheus::Result<DiffMetrics> {
         let opts = |name: &str, help: &str| {
             Opts::new(format!("towpath_linker_diff_{name}"), help).const_label("family", family)
@@ -47,19 +48,16 @@ impl DiffMetrics {
                 "uncompared_ms",
                 "Longest time since a partition was compared through the source's high watermark",
             )?,
-            errors: IntCounter::with_opts(opts(
-                "errors_total",
-                "Comparisons that failed and are repeated",
-            ))?,
+            errors: IntCounter::with_opts(opts("errors_total", "Comparisons that failed and are repeated"))?,
         };
-        registry.register(Box::new(metrics.source_bytes.clone()))?;
-        registry.register(Box::new(metrics.target_bytes.clone()))?;
-        registry.register(Box::new(metrics.source_records.clone()))?;
-        registry.register(Box::new(metrics.target_records.clone()))?;
-        registry.register(Box::new(metrics.differences.clone()))?;
-        registry.register(Box::new(metrics.uncompared_records.clone()))?;
-        registry.register(Box::new(metrics.uncompared_ms.clone()))?;
-        registry.register(Box::new(metrics.errors.clone()))?;
+        let counters =
+            [&metrics.source_bytes, &metrics.target_bytes, &metrics.source_records, &metrics.target_records];
+        for counter in counters.into_iter().chain([&metrics.errors]) {
+            take_place(registry, counter)?;
+        }
+        for gauge in [&metrics.differences, &metrics.uncompared_records, &metrics.uncompared_ms] {
+            take_place(registry, gauge)?;
+        }
         Ok(metrics)
     }
 
@@ -70,5 +68,30 @@ impl DiffMetrics {
         };
         all_records.inc_by(records);
         all_bytes.inc_by(bytes);
+    }
+}
+
+/// Registers `collector` instead of an equal one: a family may be linked, cancelled and linked again.
+fn take_place<C: Collector + Clone + 'static>(registry: &Registry, collector: &C) -> prometheus::Result<()> {
+    // An error says that there was none.
+    let _ = registry.unregister(Box::new(collector.clone()));
+    registry.register(Box::new(collector.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_that_is_linked_again_counts_anew() {
+        let registry = Registry::new();
+        DiffMetrics::register(&registry, "views").unwrap().read(Side::Source, 5, 100);
+        let again = DiffMetrics::register(&registry, "views").unwrap();
+        again.read(Side::Source, 2, 10);
+        DiffMetrics::register(&registry, "carts").unwrap();
+        let families = registry.gather();
+        let records = families.iter().find(|one| one.name() == "towpath_linker_diff_records_total").unwrap();
+        let counts: Vec<f64> = records.get_metric().iter().map(|one| one.get_counter().value()).collect();
+        assert_eq!(counts.iter().sum::<f64>(), 2.0);
     }
 }

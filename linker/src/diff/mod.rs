@@ -12,8 +12,11 @@ mod jobs;
 mod metrics;
 mod reader;
 mod record;
+mod round;
 mod run;
 mod session;
+mod state;
+mod verify;
 
 pub use comparison::{Compared, Comparison, ComparisonSpec, Found, Terms};
 pub use metrics::DiffMetrics;

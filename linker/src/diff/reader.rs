@@ -94,9 +94,10 @@ impl Reader {
                 }
             }
         };
-        std::thread::Builder::new().name(format!("diff-{side}")).spawn(thread).map_err(|error| {
-            LinkerError::Bug(format!("no thread for the diff's {side} reader: {error}"))
-        })?;
+        std::thread::Builder::new()
+            .name(format!("diff-{side}"))
+            .spawn(thread)
+            .map_err(|error| LinkerError::Bug(format!("no thread for the diff's {side} reader: {error}")))?;
         Ok(Reader { side, jobs })
     }
 

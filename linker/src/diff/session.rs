@@ -302,10 +302,14 @@ impl Reading<'_> {
                 self.close(index, visit)?;
             }
         }
-        if silence > SILENCE_MAX && let Some(&index) = open.first() {
+        if silence > SILENCE_MAX
+            && let Some(&index) = open.first()
+        {
             let (id, at) = (&self.stretches[index].id, self.at[index]);
             let problem = format!("nothing of {id} from offset {at} on came in {} s", SILENCE_MAX.as_secs());
-            return Err(self.session.failed(problem, "check that the cluster is up and readable by this service"));
+            return Err(self
+                .session
+                .failed(problem, "check that the cluster is up and readable by this service"));
         }
         Ok(())
     }
@@ -373,7 +377,9 @@ impl Places {
     fn find(&mut self, message: &BorrowedMessage<'_>) -> Option<usize> {
         let handle = message.topic_ptr().addr();
         match self.last {
-            Some((topic, partition, index)) if topic == handle && partition == message.partition() => Some(index),
+            Some((topic, partition, index)) if topic == handle && partition == message.partition() => {
+                Some(index)
+            }
             _ => {
                 let index = self.get(message.topic(), message.partition())?;
                 self.last = Some((handle, message.partition(), index));
