@@ -91,7 +91,7 @@ mod tests {
         DiffMetrics::register(&registry, "carts").unwrap();
         let families = registry.gather();
         let records = families.iter().find(|one| one.name() == "towpath_linker_diff_records_total").unwrap();
-        let counts: Vec<f64> = records.get_metric().iter().map(|one| one.get_counter().value()).collect();
+        let counts: Vec<f64> = records.get_metric().iter().map(|one| one.get_counter().get_value()).collect();
         assert_eq!(counts.iter().sum::<f64>(), 2.0);
     }
 }
