@@ -6,11 +6,14 @@
 #![forbid(unsafe_code)]
 
 mod broker;
+mod evidence;
 mod failure;
 mod follow;
 mod output;
+mod plan;
 mod service;
 mod show;
+mod told;
 mod verbs;
 
 use std::io::IsTerminal;
@@ -38,6 +41,9 @@ enum Verb {
     Broker(broker::Arguments),
     /// Run the linking service and its HTTP API
     Serve(verbs::serve::Arguments),
+    /// Check a plan's file, or show what it says
+    #[command(subcommand)]
+    Plan(plan::Verb),
     /// Put a plan into force: mirror its topics, declare its groups
     Link(verbs::link::Arguments),
     /// Show families, or one of them
@@ -62,6 +68,9 @@ enum Verb {
     /// Look at the fences at the source, or release one
     #[command(subcommand)]
     Fence(verbs::fence::Verb),
+    /// What was observed and decided: list, export, verify, read
+    #[command(subcommand)]
+    Evidence(evidence::Verb),
     /// Follow an operation that runs in the service
     Watch(verbs::watch::Arguments),
     /// Ask an operation to stop; obeyed until its record step
@@ -90,6 +99,7 @@ fn run(verb: Verb) -> (Output, Ended) {
     match verb {
         Verb::Broker(arguments) => (Output::new("broker", false), done(broker::run(arguments))),
         Verb::Serve(arguments) => (Output::new("serve", false), verbs::serve::run(arguments)),
+        Verb::Plan(verb) => plan::run(verb),
         Verb::Link(arguments) => talk("link", arguments.talk.clone(), |out| verbs::link::run(arguments, out)),
         Verb::Status(arguments) => {
             talk("status", arguments.talk.clone(), |out| verbs::status::run(arguments, out))
@@ -112,6 +122,7 @@ fn run(verb: Verb) -> (Output, Ended) {
         Verb::Fence(verbs::fence::Verb::Release(arguments)) => {
             talk("fence-release", arguments.talk.clone(), |out| verbs::fence::release(arguments, out))
         }
+        Verb::Evidence(verb) => evidence::run(verb),
         Verb::Watch(arguments) => {
             talk("watch", arguments.talk.clone(), |out| verbs::watch::run(arguments, out))
         }

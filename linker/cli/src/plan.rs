@@ -10,7 +10,9 @@ use towpath_linker::operation::exit;
 use towpath_plans::Plan;
 use towpath_plans::model::{GroupPlan, PlanError, PlanFile, Setting, SettingSource, check_estate};
 
-use crate::told::{Told, harmless};
+use crate::failure::Ended;
+use crate::output::Output;
+use crate::told::{self, Told, harmless};
 
 /// What can be done with a plan's file.
 #[derive(Subcommand)]
@@ -43,11 +45,19 @@ pub struct ShowArguments {
     pub json: bool,
 }
 
+/// Runs a verb.
+pub fn run(verb: Verb) -> (Output, Ended) {
+    match verb {
+        Verb::Check(arguments) => told::tell("plan-check", arguments.json, check(&arguments)),
+        Verb::Show(arguments) => told::tell("plan-show", arguments.json, show(&arguments)),
+    }
+}
+
 /// Checks plans. Exit code 1 when one of them cannot be linked as it stands.
 ///
 /// # Errors
 /// A file cannot be read.
-pub fn check(arguments: &CheckArguments) -> Result<Told> {
+fn check(arguments: &CheckArguments) -> Result<Told> {
     let mut plans = Vec::new();
     let mut problems = Vec::new();
     for file in &arguments.files {
@@ -73,7 +83,7 @@ pub fn check(arguments: &CheckArguments) -> Result<Told> {
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn show(arguments: &ShowArguments) -> Result<Told> {
+fn show(arguments: &ShowArguments) -> Result<Told> {
     Ok(match read(&arguments.file)? {
         Ok(plan) => shown(&plan),
         Err(error) => refused(&error),
@@ -141,7 +151,6 @@ fn shown(file: &PlanFile) -> Told {
     let text = format!(
         "{}\n\n  plan hash  {}\n  topics     {}\n  groups     {}\n\n\
          Each setting with its value, where it comes from, and why the default is what it is:\n\n{}\n\n\
-         Bytes, hours and egress until the mirror has caught up are measured on the source when it is linked.\n\
          towpath link {}",
         summary(plan),
         plan.hash(),

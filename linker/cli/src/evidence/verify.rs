@@ -88,7 +88,8 @@ fn pinned(file: Option<&Path>) -> Result<Option<PublicKey>> {
     Ok(Some(key))
 }
 
-fn read(file: &Path) -> Result<Vec<u8>> {
+/// A file's bytes.
+pub fn read(file: &Path) -> Result<Vec<u8>> {
     std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
@@ -170,7 +171,8 @@ fn holds(file: &str, verified: &Verified, trust: Option<PublicKey>) -> Told {
     Told { text: harmless(&lines.join("\n")), document, exit_code: code(verified, trust) }
 }
 
-fn does_not_hold(file: &str, broken: &Broken) -> Told {
+/// What is told of a bundle that does not hold.
+pub fn does_not_hold(file: &str, broken: &Broken) -> Told {
     let before = match broken.entry {
         None => "Nothing in it can be relied on.".to_owned(),
         Some(0) => "No entry before it.".into(),
