@@ -41,7 +41,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
             "towpath-dashboards",
         ],
     ),
-    ("towpath-tests", &["towpath-env", "towpath-wire"]),
+    ("towpath-tests", &["towpath-env", "towpath-wire", "towpath-broker", "towpath-linker"]),
 ];
 
 /// A tracked text file: its path from the root of the repository, and its text.

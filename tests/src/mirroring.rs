@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
+use kafka_protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use kafka_protocol::protocol::StrBytes;
 use prometheus::Registry;
 use tokio::task::JoinHandle;
@@ -19,7 +20,7 @@ use towpath_linker::config::Limits;
 use towpath_linker::link::follow::{Follow, TopicSelection};
 use towpath_linker::link::mirror::{Mirror, MirrorSpec};
 use towpath_linker::metrics::LinkMetrics;
-use towpath_wire::batch::{Batch, split};
+use towpath_wire::batch::{Batch, BatchBuilder, split};
 use towpath_wire::client::admin::{OffsetSpec, list_offsets};
 use towpath_wire::client::{Client, ClientConfig, To, TopicPartition};
 
@@ -30,6 +31,7 @@ pub const CAUGHT_UP_MAX: Duration = Duration::from_secs(60);
 
 /// Before topic ids and sessions: the same bytes, named by topic.
 const FETCH_VERSION: i16 = 11;
+const PRODUCE_VERSION: i16 = 8;
 
 /// A raw client of the cluster at `bootstrap`.
 ///
@@ -187,6 +189,30 @@ pub async fn partitions(client: &Client, topic: &str) -> Result<Vec<TopicPartiti
     let partitions = metadata.topics.get(topic).map(|topic| topic.partitions.len()).unwrap_or_default();
     ensure!(partitions > 0, "there is no topic {topic}");
     Ok((0..partitions as i32).map(|index| TopicPartition::new(topic, index)).collect())
+}
+
+/// Writes one batch of `count` records, with keys `key-0`, `key-1` and so on, stamped now.
+///
+/// # Errors
+/// The broker's.
+pub async fn produce(client: &Client, id: &TopicPartition, count: usize) -> Result<i64> {
+    let (mut batch, now_ms) = (BatchBuilder::new(0), Env::real().now_ms());
+    for number in 0..count {
+        let (key, value) = (format!("key-{number}"), format!("value {number} of {count} for {id}"));
+        batch.append(now_ms, Some(key.as_bytes()), Some(value.as_bytes()), &[]);
+    }
+    let data =
+        PartitionProduceData::default().with_index(id.partition).with_records(Some(batch.build()?.freeze()));
+    let name = TopicName(StrBytes::from_string(id.topic.clone()));
+    let topic = TopicProduceData::default().with_name(name).with_partition_data(vec![data]);
+    let request =
+        ProduceRequest::default().with_acks(-1).with_timeout_ms(30_000).with_topic_data(vec![topic]);
+    // Named by topic, not by its id.
+    let leader = To::Leader(id.topic.clone(), id.partition);
+    let response = client.send_version(leader, request, PRODUCE_VERSION).await?;
+    let partition = &response.responses[0].partition_responses[0];
+    ensure!(partition.error_code == 0, "{id}: produce: error {}", partition.error_code);
+    Ok(partition.base_offset)
 }
 
 /// High watermarks by partition.

@@ -19,13 +19,26 @@ use super::dispatch::Call;
 use super::topics::partition_by_name;
 use crate::metadata::Image;
 use crate::mirror::{MirrorBatches, MirrorIdentity, Mirrored};
-use crate::partition::Partition;
+use crate::partition::{Partition, Refusal};
 use crate::server::{Answer, CloseReason, Response, Shared, head};
 
 /// Response header of the private APIs.
 const HEADER_VERSION: i16 = 0;
 
-type Appended = Result<(Arc<Partition>, Mirrored), (i16, String)>;
+type Appended = Result<(Arc<Partition>, Mirrored), Failure>;
+
+struct Failure {
+    error_code: i16,
+    message: String,
+    /// Where to go on from, where that mends it; −1.
+    log_end: i64,
+}
+
+impl Failure {
+    fn new(error_code: i16, message: String) -> Failure {
+        Failure { error_code, message, log_end: -1 }
+    }
+}
 
 /// Queues all batches, in the order of the connection, and gives back the wait for durability.
 pub async fn start(call: Call, frame: Bytes) -> BoxFuture<'static, Answer> {
@@ -60,10 +73,9 @@ async fn append(
     asked: MirrorAppendPartition,
 ) -> Appended {
     let partition = partition_by_name(broker, image, topic, asked.index).map_err(|error| {
-        (
-            error.code(),
-            format!("{topic}-{}: no such partition here; fix: create the mirror topic", asked.index),
-        )
+        let message =
+            format!("{topic}-{}: no such partition here; fix: create the mirror topic", asked.index);
+        Failure::new(error.code(), message)
     })?;
     let batches = MirrorBatches {
         from_offset: asked.from_offset,
@@ -75,7 +87,10 @@ async fn append(
     };
     match partition.append_mirrored(identity, batches).await {
         Ok(mirrored) => Ok((partition, mirrored)),
-        Err(error) => Err((error.code(), error.to_string())),
+        Err(error) => {
+            let log_end = if let Refusal::Gap { log_end, .. } = error.reason { log_end } else { -1 };
+            Err(Failure { error_code: error.code(), message: error.to_string(), log_end })
+        }
     }
 }
 
@@ -93,12 +108,12 @@ async fn settle_all(call: Call, topics: Vec<(String, Vec<(i32, Appended)>)>, lim
 }
 
 async fn settle(index: i32, appended: Appended, limit: Duration) -> MirrorAppendPartitionResponse {
-    let failed = |(error_code, message): (i16, String)| MirrorAppendPartitionResponse {
+    let failed = |failure: Failure| MirrorAppendPartitionResponse {
         index,
-        error_code,
-        error_message: Some(message),
+        error_code: failure.error_code,
+        error_message: Some(failure.message),
         log_start: -1,
-        log_end: -1,
+        log_end: failure.log_end,
         high_watermark: -1,
     };
     let (partition, mirrored) = match appended {
@@ -121,5 +136,5 @@ async fn settle(index: i32, appended: Appended, limit: Duration) -> MirrorAppend
             (ResponseError::RequestTimedOut, format!("not durable after {limit:?}; it may become so later"))
         }
     };
-    failed((error.0.code(), format!("{}: {}", partition.name(), error.1)))
+    failed(Failure::new(error.0.code(), format!("{}: {}", partition.name(), error.1)))
 }

@@ -1,7 +1,10 @@
 //! Appending at source offsets: identity, replays, gaps, epochs before visibility.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use towpath_wire::batch::Batch;
+use towpath_wire::private::MirrorAppendPartition;
 
 use super::rules::{Place, check_batches, check_identity, check_start, judge_across, judge_replay, place};
 use super::{Halt, MirrorBatches, MirrorIdentity, Mirrored};
@@ -27,19 +30,24 @@ impl Partition {
         let log_end = {
             let mut state = self.state.lock();
             state.usable()?;
+            if asked.from_offset == MirrorAppendPartition::LIFT_HALT && batches.is_empty() {
+                return Ok(self.lift_halt(&mut state));
+            }
             if let Some(Halt { since_ms, offset, reason }) = &state.log.halted {
                 let reason = format!("at offset {offset}: {reason}");
                 return Err(Refusal::Halted { since_ms: *since_ms, reason });
             }
-            if asked.from_offset == -1 && batches.is_empty() {
+            if asked.from_offset == MirrorAppendPartition::STATE_ONLY && batches.is_empty() {
                 return Ok(mirrored(&mut state));
             }
             state.source_high_watermark = asked.source_high_watermark;
             state.log.log_end
         };
-        let log_end = check_start(&asked, log_end)?;
+        let (log_start, log_end) = check_start(&asked, log_end)?;
         self.shared.admit(asked.records.len())?;
-        let fresh = self.judge(batches, log_end, view.settings.cleanup.compact).await?;
+        let fresh = self
+            .judge(batches, log_start..log_end, (asked.from_offset, view.settings.cleanup.compact))
+            .await?;
         self.raise_epoch(&view, &asked, &fresh, log_end).await?;
         let bytes = fresh.iter().map(Batch::size_bytes).sum();
 
@@ -65,7 +73,13 @@ impl Partition {
     }
 
     /// Compares replays with what is held; the batches to append.
-    async fn judge(&self, batches: Vec<Batch>, log_end: i64, compacted: bool) -> Result<Vec<Batch>, Refusal> {
+    async fn judge(
+        &self,
+        batches: Vec<Batch>,
+        log: Range<i64>,
+        (from_offset, compacted): (i64, bool),
+    ) -> Result<Vec<Batch>, Refusal> {
+        let log_end = log.end;
         let mut fresh = Vec::with_capacity(batches.len());
         for batch in batches {
             let at = place(&batch, log_end);
@@ -74,10 +88,10 @@ impl Partition {
                 continue;
             }
             let held = self.held(batch.base_offset(), batch.last_offset()).await?;
-            let log_start = self.offsets().log_start;
+            let log_start = self.offsets().log_start.max(log.start);
             let judged = match at {
                 Place::Before => judge_replay(&batch, &held, log_start, compacted),
-                _ => judge_across(&batch, &held, log_start, log_end),
+                _ => judge_across(&batch, &held, &(log_start..log_end), (from_offset, compacted)),
             };
             if let Err(Refusal::Mismatch { offset, what }) = &judged {
                 self.halt(*offset, what);
@@ -112,6 +126,17 @@ impl Partition {
         state.log.halted = Some(Halt { since_ms, offset, reason: reason.to_owned() });
         let body = Bytes::copy_from_slice(reason.as_bytes());
         self.queue_entry(&mut state, &WalEntry::Halt { since_ms, offset }, body);
+    }
+
+    /// A person has looked: batches are taken again, behind what is held.
+    fn lift_halt(&self, state: &mut State) -> Mirrored {
+        if let Some(Halt { offset, reason, .. }) = state.log.halted.take() {
+            tracing::info!(partition = %self.name, offset, reason, "halt of a mirror partition lifted");
+            self.shared.metrics.mirror_halted.dec();
+            let since_ms = self.shared.env.now_ms();
+            self.queue_entry(state, &WalEntry::HaltLifted { since_ms, offset }, Bytes::new());
+        }
+        mirrored(state)
     }
 
     /// Raises the advertised leader epoch to every epoch that the batches carry, before they are visible: a

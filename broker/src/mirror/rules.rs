@@ -1,5 +1,7 @@
 //! The pure half of the mirror's rules: what to make of a batch, given what is held.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use towpath_wire::batch::{Batch, RecordView, split};
 
@@ -43,14 +45,14 @@ pub(super) fn check_batches(records: Bytes) -> Result<Vec<Batch>, Refusal> {
     Ok(batches)
 }
 
-/// Where the log ends before the batches: at its end, or, when the source deleted everything up to where the
-/// link could fetch from, there.
-pub(super) fn check_start(asked: &MirrorBatches, log_end: i64) -> Result<i64, Refusal> {
+/// Where the log begins and ends before the batches: at its end, or, when the source deleted everything up to
+/// where the link could fetch from, there, with nothing before it.
+pub(super) fn check_start(asked: &MirrorBatches, log_end: i64) -> Result<(i64, i64), Refusal> {
     let from_offset = asked.from_offset;
     if from_offset <= log_end {
-        Ok(log_end)
+        Ok((i64::MIN, log_end))
     } else if from_offset == asked.source_log_start {
-        Ok(from_offset)
+        Ok((from_offset, from_offset))
     } else {
         Err(Refusal::Gap { from_offset, log_end })
     }
@@ -95,25 +97,48 @@ pub(super) fn judge_replay(
     if held.is_empty() {
         return Err(Refusal::OffsetBackward { base_offset, last_offset, log_end: last_offset + 1 });
     }
-    if !compacted {
-        let (ours, theirs) = (held[0].crc(), replay.crc());
-        let what =
-            format!("batch {base_offset}..={last_offset} has CRC {theirs:#010x}, held is {ours:#010x}");
-        return Err(Refusal::Mismatch { offset: base_offset.max(held[0].base_offset()), what });
-    }
-    // The source's cleaner rewrites batches: each record that it left must be one of ours.
+    same_records(replay, held, &wanted, compacted)
+}
+
+/// Compares records that the source sent again with the batches held at their offsets. The source's cleaner
+/// rewrites batches, and old formats are converted in other runs each time: so records count, not batches. Only a
+/// cleaner may have taken some.
+fn same_records(
+    replay: &Batch,
+    held: &[Batch],
+    wanted: &[RecordView],
+    compacted: bool,
+) -> Result<(), Refusal> {
     let mut ours = Vec::new();
     for batch in held {
+        if writer(batch) != writer(replay) {
+            let what = format!("producer {:?} wrote it, held is one of {:?}", writer(replay), writer(batch));
+            return Err(Refusal::Mismatch { offset: batch.base_offset().max(replay.base_offset()), what });
+        }
         ours.extend(decode(batch)?);
     }
     for record in wanted {
         let same = ours.binary_search_by_key(&record.offset, |ours| ours.offset);
-        if same.is_err() || same.is_ok_and(|at| ours[at] != record) {
+        if same.is_err() || same.is_ok_and(|at| ours[at] != *record) {
             let what = "the record is not the one mirrored, and compaction does not explain it".to_owned();
             return Err(Refusal::Mismatch { offset: record.offset, what });
         }
     }
-    Ok(())
+    let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else { return Ok(()) };
+    let within = ours.iter().filter(|ours| (first.offset..=last.offset).contains(&ours.offset));
+    let gone = within.zip(wanted).find(|(ours, wanted)| ours.offset != wanted.offset);
+    match gone.filter(|_| !compacted) {
+        Some((ours, _)) => {
+            let what = "the record is held and no longer sent, and the topic is not compacted".to_owned();
+            Err(Refusal::Mismatch { offset: ours.offset, what })
+        }
+        None => Ok(()),
+    }
+}
+
+/// What a rewritten batch keeps of whoever wrote it.
+fn writer(batch: &Batch) -> (i64, i16, bool, bool) {
+    (batch.producer_id(), batch.producer_epoch(), batch.is_transactional(), batch.is_control())
 }
 
 /// Judges a batch that begins before our end and ends behind it, given what is held at its offsets before the
@@ -121,21 +146,33 @@ pub(super) fn judge_replay(
 pub(super) fn judge_across(
     batch: &Batch,
     held: &[Batch],
-    log_start: i64,
-    log_end: i64,
+    log: &Range<i64>,
+    (from_offset, compacted): (i64, bool),
 ) -> Result<(), Refusal> {
     let (base_offset, last_offset) = (batch.base_offset(), batch.last_offset());
-    if let Some(first) = held.first() {
-        let what = format!(
-            "batch {base_offset}..={last_offset} overlaps {}..={}, which ends the log",
-            first.base_offset(),
-            first.last_offset()
-        );
-        return Err(Refusal::Mismatch { offset: base_offset.max(first.base_offset()), what });
+    let records = decode(batch)?;
+    let passed: Vec<_> = records.into_iter().filter(|record| log.contains(&record.offset)).collect();
+    let Some(first) = held.first() else {
+        // We passed over its front as a gap: none of its records may lie there.
+        let goes_back = !passed.is_empty();
+        let log_end = log.end;
+        return if goes_back {
+            Err(Refusal::OffsetBackward { base_offset, last_offset, log_end })
+        } else {
+            Ok(())
+        };
+    };
+    // Fetched from before our end, it may begin with what we hold; fetched from there, it may not.
+    if from_offset < log.end {
+        same_records(batch, held, &passed, compacted)?;
+        return Err(Refusal::Gap { from_offset, log_end: log.end });
     }
-    // We passed over its front as a gap: none of its records may lie there.
-    let passed = decode(batch)?.into_iter().any(|record| (log_start..log_end).contains(&record.offset));
-    if passed { Err(Refusal::OffsetBackward { base_offset, last_offset, log_end }) } else { Ok(()) }
+    let what = format!(
+        "batch {base_offset}..={last_offset} overlaps {}..={}, which ends the log",
+        first.base_offset(),
+        first.last_offset()
+    );
+    Err(Refusal::Mismatch { offset: base_offset.max(first.base_offset()), what })
 }
 
 fn decode(batch: &Batch) -> Result<Vec<RecordView>, Refusal> {

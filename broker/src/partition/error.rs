@@ -131,9 +131,9 @@ pub enum Refusal {
         /// Our end.
         log_end: i64,
     },
-    /// The batches begin behind our end: a stretch between never arrived.
+    /// The batches begin behind our end, so that a stretch between never arrived, or one lies across it.
     #[error(
-        "mirrored batches fetched from {from_offset} leave a hole, the log ends at {log_end}; fix: fetch from there"
+        "mirrored batches fetched from {from_offset} do not fit the log's end {log_end}; fix: fetch from there"
     )]
     Gap {
         /// Where the link fetched from.

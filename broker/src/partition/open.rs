@@ -203,6 +203,7 @@ fn replay(logs: &mut Logs, record: Replayed) -> Result<(), OpenError> {
         WalEntry::Halt { since_ms, offset } => {
             state.log.halted = Some(Halt::of_wal(since_ms, offset, &record.body));
         }
+        WalEntry::HaltLifted { .. } => state.log.halted = None,
     }
     state.log.applied_below = sequence + 1;
     Ok(())

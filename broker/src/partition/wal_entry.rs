@@ -8,6 +8,7 @@ use crate::mirror::Halt;
 const BATCH: u8 = 1;
 const ADVANCE: u8 = 2;
 const HALT: u8 = 3;
+const HALT_LIFTED: u8 = 4;
 
 /// One WAL record's meaning. The batch itself, and a halt's reason, are the record's body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub(crate) enum WalEntry {
     Advance { log_start: i64, log_end: i64 },
     /// The partition takes no more mirrored batches; the body is the reason.
     Halt { since_ms: i64, offset: i64 },
+    /// A person accepted the halt at this offset.
+    HaltLifted { since_ms: i64, offset: i64 },
 }
 
 impl WalEntry {
@@ -28,6 +31,7 @@ impl WalEntry {
             WalEntry::Batch => (BATCH, None),
             WalEntry::Advance { log_start, log_end } => (ADVANCE, Some((*log_start, *log_end))),
             WalEntry::Halt { since_ms, offset } => (HALT, Some((*since_ms, *offset))),
+            WalEntry::HaltLifted { since_ms, offset } => (HALT_LIFTED, Some((*since_ms, *offset))),
         };
         out.put_u8(kind);
         out.put_slice(topic_id.as_bytes());
@@ -49,6 +53,7 @@ impl WalEntry {
             BATCH => WalEntry::Batch,
             ADVANCE => WalEntry::Advance { log_start: field()?, log_end: field()? },
             HALT => WalEntry::Halt { since_ms: field()?, offset: field()? },
+            HALT_LIFTED => WalEntry::HaltLifted { since_ms: field()?, offset: field()? },
             _ => return None,
         };
         Some(((topic_id, index), entry))
@@ -73,6 +78,7 @@ mod tests {
             WalEntry::Batch,
             WalEntry::Advance { log_start: 3, log_end: i64::MAX },
             WalEntry::Halt { since_ms: 1, offset: 2 },
+            WalEntry::HaltLifted { since_ms: 3, offset: 4 },
         ] {
             let head = entry.encode(id, 7);
             assert_eq!(WalEntry::decode(&head), Some(((id, 7), entry)));

@@ -19,7 +19,7 @@ use towpath_wire::client::{ClusterMetadata, TopicMetadata, TopicPartition};
 use uuid::Uuid;
 
 use super::mirror::{Mirror, Placed};
-use super::replicator::{Halt, Replicator};
+use super::replicator::{Halt, Held, Replicator};
 use crate::error::{LinkerError, Side};
 
 /// Config of a mirror topic: the link that may write it.
@@ -95,15 +95,23 @@ pub struct Follow {
     differences: Mutex<BTreeSet<Difference>>,
     /// Source topic ids as first seen by this link.
     identities: Mutex<BTreeMap<String, Uuid>>,
+    /// When a mirrored topic was first missing, on the environment's clock.
+    gone_since: Mutex<BTreeMap<String, Duration>>,
 }
 
 impl Follow {
     /// A follower that has not looked yet.
     pub fn new(mirror: Arc<Mirror>, selection: TopicSelection) -> Follow {
-        Follow { mirror, selection, differences: Mutex::default(), identities: Mutex::default() }
+        Follow {
+            mirror,
+            selection,
+            differences: Mutex::default(),
+            identities: Mutex::default(),
+            gone_since: Mutex::default(),
+        }
     }
 
-    /// Differences that stand as of the last look.
+    /// Differences that the last look found, with what it did about them.
     pub fn differences(&self) -> Vec<Difference> {
         self.differences.lock().iter().cloned().collect()
     }
@@ -120,24 +128,24 @@ impl Follow {
             if let Err(error) = self.look().await {
                 tracing::info!(link = %self.mirror.link, %error, "cannot compare the topics of both sides; trying again");
             }
-            self.mirror.placement_done();
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.mirror.env.sleep(interval) => {}
-                () = self.mirror.placement_wanted() => {}
+                // Many partitions ask at once when a broker goes.
+                () = self.mirror.placement_wanted() => self.mirror.env.sleep(LOOKS_APART_MIN).await,
             }
         }
     }
 
-    /// One look at both clusters: creates, extends, configures and places what is missing.
+    /// One look at both clusters: creates, extends, configures and places what is missing. What is wrong with one
+    /// topic does not keep the others from being looked after.
     ///
     /// # Errors
-    /// A cluster that cannot be asked, a named topic that does not exist, or a target topic that is not this
-    /// link's.
+    /// A cluster that cannot be asked, a named topic that does not exist, or the first target topic that is not
+    /// this link's.
     pub async fn look(&self) -> Result<(), LinkerError> {
         let mirror = &self.mirror;
-        let source =
-            mirror.source.metadata_all().await.map_err(LinkerError::cluster(Side::Source, "list topics"))?;
+        let source = self.source_topics().await?;
         if source.cluster_id != mirror.source_cluster_id {
             return Err(LinkerError::Answer {
                 side: Side::Source,
@@ -148,45 +156,98 @@ impl Follow {
                 fix: "correct `bootstrap` of the source in the service's file".into(),
             });
         }
-        let selected: BTreeMap<&String, &TopicMetadata> =
-            source.topics.iter().filter(|(name, topic)| self.selection.selects(name, topic)).collect();
-        self.check_gone(&selected)?;
-        let names: Vec<&str> = selected.keys().map(|name| name.as_str()).collect();
-        let target = self.ensure_topics(&selected, &names).await?;
-        self.place(&selected, &target).await?;
-        self.follow_configs(&names).await
+        let mut selected: Selected<'_> = source
+            .topics
+            .iter()
+            .filter(|(name, topic)| topic.error != Some(UNKNOWN) && self.selection.selects(name, topic))
+            .collect();
+        self.gone_since.lock().retain(|topic, _| !selected.contains_key(topic));
+        self.check_gone(&selected);
+        let mut problem = self.check_missing(&selected).err();
+        let mut found = BTreeSet::new();
+        let target = self.target_topics(&selected).await?;
+        for (name, foreign) in self.foreign(&selected, &target).await? {
+            selected.remove(&name);
+            problem.get_or_insert(foreign);
+        }
+        for (name, topic) in selected.clone() {
+            if self.is_recreated(name, topic) {
+                continue;
+            }
+            if let Err(error) = self.ensure_topic(name, topic, target.topics.get(name), &mut found).await {
+                selected.remove(name);
+                problem.get_or_insert(error);
+            }
+        }
+        self.place(&selected).await?;
+        selected.retain(|name, topic| !self.is_recreated(name, topic));
+        self.follow_configs(&selected, &mut found).await?;
+        *self.differences.lock() = found;
+        problem.map_or(Ok(()), Err)
     }
 
-    /// Topics that are mirrored or named and that the source no longer has.
-    fn check_gone(&self, selected: &BTreeMap<&String, &TopicMetadata>) -> Result<(), LinkerError> {
-        let known: BTreeSet<String> =
-            self.mirror.partitions().into_iter().map(|placed| placed.replicator.id.topic.clone()).collect();
+    /// Only what is needed: a list of all topics of a large cluster is no small thing to ask for.
+    async fn source_topics(&self) -> Result<ClusterMetadata, LinkerError> {
+        let source = &self.mirror.source;
+        let names: Vec<&String> = self.selection.names.iter().collect();
+        let asked = match self.selection.patterns.is_empty() && !names.is_empty() {
+            true => source.metadata(&names).await,
+            false => source.metadata_all().await,
+        };
+        asked.map_err(LinkerError::cluster(Side::Source, "list topics"))
+    }
+
+    async fn target_topics(&self, selected: &Selected<'_>) -> Result<ClusterMetadata, LinkerError> {
+        if selected.is_empty() {
+            return Ok(ClusterMetadata::default());
+        }
+        let names: Vec<&String> = selected.keys().copied().collect();
+        let mut found = self
+            .mirror
+            .target
+            .metadata(&names)
+            .await
+            .map_err(LinkerError::cluster(Side::Target, "look up mirror topics"))?;
+        found.topics.retain(|_, topic| topic.error != Some(UNKNOWN));
+        Ok(found)
+    }
+
+    /// Topics that are mirrored and that the source no longer has, or has anew.
+    fn check_gone(&self, selected: &Selected<'_>) {
         for placed in self.mirror.partitions() {
             let id = &placed.replicator.id;
             let gone = match selected.get(&id.topic) {
-                None => Some("deleted"),
-                Some(topic) if topic.error == Some(ResponseError::UnknownTopicOrPartition) => Some("deleted"),
+                None if !self.is_long_gone(&id.topic) => continue,
+                None => "deleted",
                 Some(topic) if topic.topic_id != placed.replicator.source_topic_id => {
-                    Some("deleted and re-created")
+                    "deleted and re-created"
                 }
-                Some(_) => None,
+                Some(_) => continue,
             };
-            if let Some(gone) = gone {
-                placed.replicator.halt(Halt {
-                    reason: format!(
-                        "topic {} was {gone} on the source under the link; the mirror keeps what it holds (topic id {}, \
-                         up to offset {})",
-                        id.topic,
-                        placed.replicator.source_topic_id,
-                        placed.replicator.positions().target_log_end
-                    ),
-                    fix: "if that was meant: `towpath cancel`, delete the target topic, link again; if not: restore the \
-                          topic's producers to the target only after deciding which records count"
-                        .into(),
-                    since_ms: self.mirror.env.now_ms(),
-                });
-            }
+            placed.replicator.halt(Halt {
+                reason: format!(
+                    "topic {} was {gone} on the source under the link; the mirror keeps what it holds (topic id {}, up \
+                     to offset {})",
+                    id.topic,
+                    placed.replicator.source_topic_id,
+                    placed.replicator.positions().target_log_end
+                ),
+                fix: RECREATED_FIX.into(),
+                since_ms: self.mirror.env.now_ms(),
+            });
         }
+    }
+
+    /// A broker that has just started may not know its topics yet: only an absence that lasts is one.
+    fn is_long_gone(&self, topic: &str) -> bool {
+        let now = self.mirror.env.elapsed();
+        let mut gone_since = self.gone_since.lock();
+        now - *gone_since.entry(topic.to_owned()).or_insert(now) >= GONE_FOR
+    }
+
+    fn check_missing(&self, selected: &Selected<'_>) -> Result<(), LinkerError> {
+        let known: BTreeSet<String> =
+            self.mirror.partitions().into_iter().map(|placed| placed.replicator.id.topic.clone()).collect();
         match self.selection.names.iter().find(|&name| !selected.contains_key(name) && !known.contains(name))
         {
             Some(missing) => Err(LinkerError::refused(
@@ -197,45 +258,84 @@ impl Follow {
         }
     }
 
-    /// Creates mirror topics that are missing and extends those with fewer partitions.
-    async fn ensure_topics(
+    fn is_recreated(&self, name: &str, topic: &TopicMetadata) -> bool {
+        self.identities.lock().get(name).is_some_and(|mirrored| *mirrored != topic.topic_id)
+    }
+
+    /// Target topics that exist and are not this link's mirror; of the others the identity is noted.
+    async fn foreign(
         &self,
-        selected: &BTreeMap<&String, &TopicMetadata>,
-        names: &[&str],
-    ) -> Result<ClusterMetadata, LinkerError> {
+        selected: &Selected<'_>,
+        target: &ClusterMetadata,
+    ) -> Result<Vec<(String, LinkerError)>, LinkerError> {
         let mirror = &self.mirror;
-        let on_target = |what: String| LinkerError::cluster(Side::Target, what);
-        let target = mirror.target.metadata_all().await.map_err(on_target("list topics".into()))?;
-        let mut changed = false;
-        for (name, topic) in selected {
-            let partitions = topic.partitions.len() as i32;
-            match target.topics.get(*name) {
-                None => {
-                    let new = self.new_topic(name, topic).await?;
-                    create_topic(&mirror.target, new)
-                        .await
-                        .map_err(on_target(format!("create mirror topic {name}")))?;
-                    changed = true;
+        let names: Vec<&str> = selected
+            .keys()
+            .map(|name| name.as_str())
+            .filter(|name| target.topics.contains_key(*name))
+            .collect();
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let described = describe_topic_configs(&mirror.target, &names)
+            .await
+            .map_err(LinkerError::cluster(Side::Target, "describe mirror topics"))?;
+        let mut foreign = Vec::new();
+        for (name, configs) in described {
+            let configs = configs.map_err(LinkerError::cluster(Side::Target, format!("describe {name}")))?;
+            let value = |key: &str| configs.get(key).and_then(|config| config.value.as_deref()).unwrap_or("");
+            if value(MIRROR_LINK) == mirror.link && value(MIRROR_SOURCE_CLUSTER) == mirror.source_cluster_id {
+                if let Ok(id) = Uuid::parse_str(value(MIRROR_SOURCE_TOPIC)) {
+                    self.identities.lock().insert(name, id);
                 }
-                Some(existing) if (existing.partitions.len() as i32) < partitions => {
-                    self.differ(
-                        name,
-                        format!("partitions: source {partitions}, target {}", existing.partitions.len()),
-                        "extended",
-                    );
-                    create_partitions(&mirror.target, name, partitions).await.map_err(on_target(format!(
-                        "extend mirror topic {name} to {partitions} partitions"
-                    )))?;
-                    changed = true;
-                }
-                Some(_) => {}
+                continue;
             }
+            let owner = match value(MIRROR_LINK) {
+                "" => "an ordinary topic".to_owned(),
+                link => format!("a mirror of link {link} from cluster {}", value(MIRROR_SOURCE_CLUSTER)),
+            };
+            let error = LinkerError::Answer {
+                side: Side::Target,
+                problem: format!("topic {name} exists and is {owner}, not link {}'s mirror", mirror.link),
+                fix: "delete or rename the target topic, or take it out of the plan".into(),
+            };
+            foreign.push((name, error));
         }
-        self.check_ownership(names).await?;
-        match changed {
-            true => mirror.target.metadata(names).await.map_err(on_target("look up mirror topics".into())),
-            false => Ok(target),
+        Ok(foreign)
+    }
+
+    /// Creates a mirror topic that is missing, or extends one with fewer partitions.
+    async fn ensure_topic(
+        &self,
+        name: &str,
+        topic: &TopicMetadata,
+        existing: Option<&TopicMetadata>,
+        found: &mut BTreeSet<Difference>,
+    ) -> Result<(), LinkerError> {
+        let target = &self.mirror.target;
+        let partitions = topic.partitions.len() as i32;
+        let Some(existing) = existing else {
+            let new = self.new_topic(name, topic).await?;
+            let mut created = create_topic(target, new.clone()).await;
+            if created.as_ref().is_err_and(|error| error.code() == Some(ResponseError::InvalidConfig)) {
+                // A config that only the source knows: each is tried, and named, by `follow_configs`.
+                let configs =
+                    new.configs.into_iter().filter(|(key, _)| key.starts_with(OWN_CONFIGS)).collect();
+                created = create_topic(target, NewTopic { configs, ..NewTopic::new(name, partitions) }).await;
+            }
+            created.map_err(LinkerError::cluster(Side::Target, format!("create mirror topic {name}")))?;
+            self.identities.lock().insert(name.to_owned(), topic.topic_id);
+            return Ok(());
+        };
+        let held = existing.partitions.len() as i32;
+        if held < partitions {
+            let what = format!("extend mirror topic {name} to {partitions} partitions");
+            create_partitions(target, name, partitions)
+                .await
+                .map_err(LinkerError::cluster(Side::Target, what))?;
+            self.differ(found, name, format!("partitions: source {partitions}, target {held}"), "extended");
         }
+        Ok(())
     }
 
     async fn new_topic(&self, name: &str, topic: &TopicMetadata) -> Result<NewTopic, LinkerError> {
@@ -258,40 +358,10 @@ impl Follow {
         Ok(new)
     }
 
-    /// Every target topic must be this link's mirror of this very source topic.
-    async fn check_ownership(&self, names: &[&str]) -> Result<(), LinkerError> {
-        let mirror = &self.mirror;
-        let described = describe_topic_configs(&mirror.target, names)
-            .await
-            .map_err(LinkerError::cluster(Side::Target, "describe mirror topics"))?;
-        for (name, configs) in described {
-            let configs = configs.map_err(LinkerError::cluster(Side::Target, format!("describe {name}")))?;
-            let value = |key: &str| configs.get(key).and_then(|config| config.value.as_deref()).unwrap_or("");
-            if value(MIRROR_LINK) != mirror.link || value(MIRROR_SOURCE_CLUSTER) != mirror.source_cluster_id {
-                let owner = match value(MIRROR_LINK) {
-                    "" => "an ordinary topic".to_owned(),
-                    link => format!("a mirror of link {link} from cluster {}", value(MIRROR_SOURCE_CLUSTER)),
-                };
-                return Err(LinkerError::Answer {
-                    side: Side::Target,
-                    problem: format!("topic {name} exists and is {owner}, not link {}'s mirror", mirror.link),
-                    fix: "delete or rename the target topic, or take it out of the plan".into(),
-                });
-            }
-            if let Ok(id) = Uuid::parse_str(value(MIRROR_SOURCE_TOPIC)) {
-                self.identities.lock().insert(name, id);
-            }
-        }
-        Ok(())
-    }
-
     /// Gives every partition a replicator, and every replicator its leaders.
-    async fn place(
-        &self,
-        selected: &BTreeMap<&String, &TopicMetadata>,
-        target: &ClusterMetadata,
-    ) -> Result<(), LinkerError> {
+    async fn place(&self, selected: &Selected<'_>) -> Result<(), LinkerError> {
         let mirror = &self.mirror;
+        let target = self.target_topics(selected).await?;
         let new: Vec<TopicPartition> = selected
             .iter()
             .flat_map(|(name, topic)| {
@@ -313,7 +383,7 @@ impl Follow {
                 };
                 let replicator = match (mirror.partition(&id), held.remove(&id)) {
                     (Some(placed), _) => placed.replicator,
-                    (None, Some(range)) => Arc::new(self.new_replicator(id, topic.topic_id, range)),
+                    (None, Some(held)) => Arc::new(self.new_replicator(id, topic.topic_id, held)),
                     (None, None) => continue,
                 };
                 mirror.place(Placed {
@@ -327,9 +397,9 @@ impl Follow {
         Ok(())
     }
 
-    fn new_replicator(&self, id: TopicPartition, topic_id: Uuid, range: (i64, i64)) -> Replicator {
+    fn new_replicator(&self, id: TopicPartition, topic_id: Uuid, held: Held) -> Replicator {
         let mirrored = self.identities.lock().get(&id.topic).copied().unwrap_or(topic_id);
-        let replicator = Replicator::new(id, mirrored, range);
+        let replicator = Replicator::new(id, mirrored, held);
         if mirrored != topic_id {
             replicator.halt(Halt {
                 reason: format!(
@@ -337,18 +407,18 @@ impl Follow {
                      and re-created",
                     replicator.id.topic
                 ),
-                fix: "`towpath cancel`, delete the target topic, link again".into(),
+                fix: RECREATED_FIX.into(),
                 since_ms: self.mirror.env.now_ms(),
             });
         }
         replicator
     }
 
-    /// First and next offset that the target holds of each partition.
+    /// What the target holds of each partition.
     async fn held_by_target(
         &self,
         partitions: &[TopicPartition],
-    ) -> Result<BTreeMap<TopicPartition, (i64, i64)>, LinkerError> {
+    ) -> Result<BTreeMap<TopicPartition, Held>, LinkerError> {
         if partitions.is_empty() {
             return Ok(BTreeMap::new());
         }
@@ -361,38 +431,51 @@ impl Follow {
         let mut held = BTreeMap::new();
         for (id, first) in first {
             let (Ok(first), Some(Ok(end))) = (first, end.remove(&id)) else { continue };
-            held.insert(id, (first.offset, end.offset));
+            let (log_start, log_end) = (first.offset, end.offset);
+            let last_epoch = if log_end > log_start { end.leader_epoch } else { -1 };
+            held.insert(id, Held { log_start, log_end, last_epoch });
         }
         Ok(held)
     }
 
     /// Brings the configs of mirror topics to the source's values.
-    async fn follow_configs(&self, names: &[&str]) -> Result<(), LinkerError> {
-        let mirror = &self.mirror;
-        let source = describe_topic_configs(&mirror.source, names)
-            .await
-            .map_err(LinkerError::cluster(Side::Source, "describe topic configs"))?;
-        let mut target = describe_topic_configs(&mirror.target, names)
-            .await
-            .map_err(LinkerError::cluster(Side::Target, "describe topic configs"))?;
+    async fn follow_configs(
+        &self,
+        selected: &Selected<'_>,
+        found: &mut BTreeSet<Difference>,
+    ) -> Result<(), LinkerError> {
+        if selected.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = selected.keys().map(|name| name.as_str()).collect();
+        let describe = async |client, side| {
+            describe_topic_configs(client, &names)
+                .await
+                .map_err(LinkerError::cluster(side, "describe topic configs"))
+        };
+        let source = describe(&self.mirror.source, Side::Source).await?;
+        let mut target = describe(&self.mirror.target, Side::Target).await?;
         for (name, source) in source {
             let (Ok(source), Some(Ok(target))) = (source, target.remove(&name)) else { continue };
-            let changes = self.config_changes(&name, &source, &target);
-            if !changes.is_empty() {
-                alter_configs(&mirror.target, &ConfigResource::Topic(name.clone()), &changes).await.map_err(
-                    LinkerError::cluster(Side::Target, format!("change configs of mirror topic {name}")),
-                )?;
+            for (what, change) in self.config_changes(&name, (&source, &target), found) {
+                let resource = ConfigResource::Topic(name.clone());
+                let outcome = match alter_configs(&self.mirror.target, &resource, &[change]).await {
+                    Ok(()) => "set on the target".to_owned(),
+                    Err(error) => format!("the target refuses it: {error}"),
+                };
+                self.differ(found, &name, what, &outcome);
             }
         }
         Ok(())
     }
 
+    /// What to change on the target, and the difference that is its reason.
     fn config_changes(
         &self,
         topic: &str,
-        source: &BTreeMap<String, ConfigValue>,
-        target: &BTreeMap<String, ConfigValue>,
-    ) -> Vec<ConfigChange> {
+        (source, target): (&BTreeMap<String, ConfigValue>, &BTreeMap<String, ConfigValue>),
+        found: &mut BTreeSet<Difference>,
+    ) -> Vec<(String, ConfigChange)> {
         let wanted = followed(source);
         let mut changes = Vec::new();
         for (key, value) in &wanted {
@@ -400,37 +483,50 @@ impl Follow {
                 Some(held) if held.value.as_deref() == Some(value) => {}
                 Some(held) => {
                     let before = held.value.as_deref().unwrap_or("unset");
-                    self.differ(
-                        topic,
-                        format!("{key}: source {value}, target {before}"),
-                        "set on the target",
-                    );
-                    changes.push(ConfigChange::Set(key.clone(), value.clone()));
+                    let what = format!("{key}: source {value}, target {before}");
+                    changes.push((what, ConfigChange::Set(key.clone(), value.clone())));
                 }
-                None => self.differ(topic, format!("{key}: source {value}"), "the target has no such config"),
+                None => {
+                    let what = format!("{key}: source {value}");
+                    self.differ(found, topic, what, "the target has no such config");
+                }
             }
         }
         for (key, held) in target {
-            let ours = key.starts_with("towpath.");
+            let ours = key.starts_with(OWN_CONFIGS);
             if held.source == ConfigSource::Resource
                 && !ours
                 && source.contains_key(key)
                 && !wanted.contains_key(key)
             {
-                self.differ(topic, format!("{key}: default on the source"), "set back to the default");
-                changes.push(ConfigChange::Unset(key.clone()));
+                let what = format!("{key}: default on the source");
+                changes.push((what, ConfigChange::Unset(key.clone())));
             }
         }
         changes
     }
 
-    fn differ(&self, topic: &str, what: String, outcome: &str) {
+    fn differ(&self, found: &mut BTreeSet<Difference>, topic: &str, what: String, outcome: &str) {
         let difference = Difference { topic: topic.into(), what, outcome: outcome.into() };
-        if self.differences.lock().insert(difference.clone()) {
+        if !self.differences.lock().contains(&difference) {
             tracing::info!(topic, what = %difference.what, outcome, "source and mirror differ");
         }
+        found.insert(difference);
     }
 }
+
+/// The source's topics that a link mirrors, by name.
+type Selected<'a> = BTreeMap<&'a String, &'a TopicMetadata>;
+
+/// Between two looks, however often one is asked for.
+const LOOKS_APART_MIN: Duration = Duration::from_millis(50);
+/// How long a topic must be missing to count as deleted.
+const GONE_FOR: Duration = Duration::from_secs(2);
+const UNKNOWN: ResponseError = ResponseError::UnknownTopicOrPartition;
+/// How Towpath's own configs begin.
+const OWN_CONFIGS: &str = "towpath.";
+const RECREATED_FIX: &str = "if that was meant: `towpath cancel`, delete the target topic, link again; if not: \
+    decide which records count before producers write again";
 
 /// The configs that were set on the source topic itself and describe it.
 fn followed(configs: &BTreeMap<String, ConfigValue>) -> BTreeMap<String, String> {

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use kafka_protocol::ResponseError;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,7 @@ use towpath_wire::client::{Client, ClientError, TopicPartition};
 
 use super::replicator::{FetchAt, Halt, Replicator};
 use crate::config::Limits;
+use crate::error::{LinkerError, Side};
 use crate::metrics::LinkMetrics;
 use crate::sink::{self, Chunk};
 use crate::source::fetcher;
@@ -70,7 +72,6 @@ pub struct Mirror {
     in_flight: Arc<Semaphore>,
     partitions: RwLock<BTreeMap<TopicPartition, Placed>>,
     stale: Notify,
-    refreshes: watch::Sender<u64>,
     running: Mutex<Running>,
 }
 
@@ -99,7 +100,6 @@ impl Mirror {
             limits: spec.limits,
             partitions: RwLock::default(),
             stale: Notify::new(),
-            refreshes: watch::Sender::new(0),
             running: Mutex::default(),
         })
     }
@@ -127,9 +127,7 @@ impl Mirror {
         tasks.close();
         tasks.wait().await;
         for placed in self.partitions.read().values() {
-            if let Some(at) = placed.replicator.fetch_at() {
-                placed.replicator.rewind(at.generation);
-            }
+            placed.replicator.rewind_all();
         }
     }
 
@@ -176,17 +174,6 @@ impl Mirror {
         self.stale.notified().await;
     }
 
-    /// Says that the metadata was looked at.
-    pub(crate) fn placement_done(&self) {
-        self.refreshes.send_modify(|count| *count += 1);
-    }
-
-    /// Waits until the metadata was looked at once more.
-    pub(crate) async fn placement_refreshed(&self) {
-        // The sender lives as long as `self`.
-        let _ = self.refreshes.subscribe().changed().await;
-    }
-
     /// Waits for room for `bytes` in flight. One chunk larger than the whole bound takes all of it.
     pub(crate) async fn reserve(&self, bytes: usize) -> OwnedSemaphorePermit {
         let share = bytes.min(self.limits.mirror_in_flight_bytes_max) as u32;
@@ -223,6 +210,40 @@ impl Mirror {
         }
     }
 
+    /// Ends the fetcher of a source broker that leads nothing any more; `false` while it leads something.
+    pub(crate) fn retire_fetcher(&self, source_broker: i32) -> bool {
+        // `place` adds the partition before it looks for a fetcher under this lock.
+        let mut running = self.running.lock();
+        let idle = self.placed_on(source_broker).is_empty();
+        if idle {
+            running.fetchers.remove(&source_broker);
+        }
+        idle
+    }
+
+    /// Sets the gauges from what is known now.
+    pub fn observe(&self) {
+        let (now_ms, fresh_ms) = (self.env.now_ms(), self.fresh_ms());
+        let (mut halted, mut messages, mut oldest) = (0, 0, Some(0));
+        for placed in self.partitions.read().values() {
+            halted += i64::from(placed.replicator.halted().is_some());
+            let positions = placed.replicator.positions();
+            messages += positions.lag_messages();
+            // `None`, never caught up, is the worst there is.
+            oldest = oldest.and_then(|worst: i64| Some(worst.max(positions.lag_ms(now_ms, fresh_ms)?)));
+        }
+        self.metrics.halted_partitions.set(halted);
+        self.metrics.lag_messages.set(messages);
+        self.metrics.lag_ms.set(oldest.unwrap_or(-1));
+        let in_flight = self.limits.mirror_in_flight_bytes_max - self.in_flight.available_permits();
+        self.metrics.in_flight_bytes.set(in_flight as i64);
+    }
+
+    /// How long ago a source may have answered to count as answering: two long polls and some.
+    pub fn fresh_ms(&self) -> i64 {
+        2 * self.limits.fetch_wait_ms as i64 + ANSWER_SLACK_MS
+    }
+
     /// The source no longer has, or does not have yet, the offset that was asked for: start, or halt with the
     /// exact range.
     pub(crate) async fn resolve_out_of_range(&self, replicator: &Replicator, at: FetchAt) {
@@ -231,39 +252,69 @@ impl Mirror {
             Ok(range) => range,
             Err(error) => {
                 tracing::info!(partition = %id, %error, "cannot list the source's offsets; trying again");
-                return;
+                return replicator.put_off(&self.env);
             }
         };
-        let held = replicator.positions();
-        let fresh = held.target_log_end == 0;
-        if at.offset < first && fresh {
-            replicator.start_at(first);
+        let fresh = replicator.positions().target_log_end == 0;
+        let (reason, fix) = if at.offset < first && fresh {
+            return replicator.start_at(first);
         } else if at.offset < first {
-            replicator.halt(Halt {
-                reason: format!(
-                    "{id}: the source deleted offsets {} to {} before they were mirrored ({} offsets lost to the \
-                     mirror: retention passed it)",
-                    at.offset,
-                    first - 1,
-                    first - at.offset
-                ),
-                fix: format!(
-                    "raise the source topic's retention; then `towpath resume --accept-loss {id}` to go on from {first}"
-                ),
-                since_ms: self.env.now_ms(),
-            });
+            lost(id, at.offset, first)
         } else if at.offset > end {
-            replicator.halt(Halt {
-                reason: format!(
-                    "{id}: the source ends at offset {end}, the mirror already holds up to {}: the source lost records \
-                     (unclean election, restore, or a re-created topic)",
-                    at.offset
-                ),
-                fix: "decide which records count; then `towpath cancel` and link again under a fresh target topic"
-                    .into(),
-                since_ms: self.env.now_ms(),
-            });
+            ahead(id, at.offset, end)
+        } else {
+            // The offset is there: it was the epoch that the source does not know, of our own making or expired.
+            replicator.forget_epoch(at.generation);
+            return replicator.put_off(&self.env);
+        };
+        replicator.halt(Halt { reason, fix, since_ms: self.env.now_ms() });
+    }
+
+    /// Asked alone again and again the source gave nothing from `at` on: whether its newest record by time lies
+    /// before it too. A broker that cannot reach its tiered storage answers empty without an error.
+    pub(crate) async fn is_gap(&self, replicator: &Replicator, at: FetchAt) -> bool {
+        match one_offset(&self.source, &replicator.id, OffsetSpec::MaxTimestamp).await {
+            Ok(newest) => newest < at.offset,
+            // Before Kafka 3.0, which has no tiered storage either.
+            Err(ClientError::Unsupported { .. }) => true,
+            Err(error) if error.code() == Some(ResponseError::UnsupportedForMessageFormat) => true,
+            Err(error) => {
+                tracing::info!(partition = %replicator.id, %error, "cannot look for newer records; trying again");
+                false
+            }
         }
+    }
+
+    /// A person accepts what a halted partition has lost (`towpath resume --accept-loss`): the target takes its
+    /// batches again, and the mirror goes on at the first offset that both sides allow.
+    ///
+    /// # Errors
+    /// The partition is not mirrored or not halted, or a side cannot be asked. It stays halted then.
+    pub async fn accept_loss(&self, id: &TopicPartition) -> Result<(), LinkerError> {
+        let Some(placed) = self.partition(id) else {
+            return Err(LinkerError::refused(
+                format!("{id} is not mirrored"),
+                "name a topic and partition that `towpath status` lists",
+            ));
+        };
+        let replicator = &placed.replicator;
+        if replicator.halted().is_none() {
+            return Err(LinkerError::refused(format!("{id} is not halted"), "leave it out"));
+        }
+        let held = sink::mirror::lift_halt(self, &placed).await?;
+        let on_source = |what: &str| LinkerError::cluster(Side::Source, format!("{what} of {id}"));
+        let (first, end) = self.source_range(id).await.map_err(on_source("list offsets"))?;
+        if end < held {
+            return Err(LinkerError::refused(
+                format!(
+                    "{id}: the source ends at offset {end}, the target at {held}: nothing can be mirrored before \
+                         the source is past that"
+                ),
+                "`towpath cancel`, and link again under a fresh target topic",
+            ));
+        }
+        replicator.clear_from(first.max(held));
+        Ok(())
     }
 
     async fn source_range(&self, id: &TopicPartition) -> Result<(i64, i64), ClientError> {
@@ -271,6 +322,34 @@ impl Mirror {
         let end = one_offset(&self.source, id, OffsetSpec::Latest).await?;
         Ok((first, end))
     }
+}
+
+/// Scheduling on a busy machine, beyond the long polls themselves.
+const ANSWER_SLACK_MS: i64 = 500;
+
+/// Reason and fix of a halt because retention passed the mirror.
+fn lost(id: &TopicPartition, from: i64, first: i64) -> (String, String) {
+    let reason = format!(
+        "{id}: the source deleted offsets {from} to {} before they were mirrored ({} offsets lost to the mirror: \
+         retention passed it)",
+        first - 1,
+        first - from
+    );
+    let fix = format!(
+        "raise the source topic's retention; then `towpath resume --accept-loss {id}` to go on from {first}"
+    );
+    (reason, fix)
+}
+
+/// Reason and fix of a halt because the source ends before the mirror.
+fn ahead(id: &TopicPartition, held: i64, end: i64) -> (String, String) {
+    let reason = format!(
+        "{id}: the source ends at offset {end}, the mirror already holds up to {held}: the source lost records \
+         (unclean election, restore, or a re-created topic)"
+    );
+    let fix = "decide which records count; then `towpath cancel` and link again under a fresh target topic"
+        .to_owned();
+    (reason, fix)
 }
 
 /// One offset of one partition.

@@ -3,10 +3,22 @@
 //! A replicator does no I/O. The fetcher asks it where to read next, the sink tells it what was acknowledged;
 //! both are answered under one short lock. The resume position is what the target holds, never a local file.
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use towpath_env::Env;
+use towpath_env::retry::{Delays, RetryPolicy};
 use towpath_wire::client::TopicPartition;
 use uuid::Uuid;
+
+/// Empty answers in company after which a partition is asked alone: others may have used up the answer's size.
+const EMPTY_IN_COMPANY_MAX: u32 = 2;
+/// Empty answers to a partition asked alone after which there is reason to believe in a gap.
+const EMPTY_ALONE_MAX: u32 = 4;
+/// High watermarks remembered until the target reaches them.
+const MARKS_MAX: usize = 64;
 
 /// Why a partition is not mirrored, since when, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +46,7 @@ pub struct Positions {
     pub mirrored_timestamp_ms: i64,
     /// When the source last answered a fetch of this partition, UTC ms; 0: never.
     pub source_answered_ms: i64,
-    /// When the target last held everything up to the source's high watermark, UTC ms; 0: never.
+    /// The target holds everything that the source had at this time, UTC ms; 0: never.
     pub caught_up_ms: i64,
     /// Bytes of record batches acknowledged by the target since this service started.
     pub bytes_total: u64,
@@ -46,8 +58,8 @@ impl Positions {
         (self.source_high_watermark - self.target_log_end).max(0)
     }
 
-    /// How old the target's copy is, in wall-clock ms: zero while caught up with a source that answered within
-    /// `fresh_ms`; otherwise the time since it was last caught up. `None`: it never was.
+    /// How old the target's copy is, in wall-clock ms: zero while it holds all that a source which answered within
+    /// `fresh_ms` has; otherwise the age of the last moment whose records it holds all. `None`: there is none.
     pub fn lag_ms(&self, now_ms: i64, fresh_ms: i64) -> Option<i64> {
         let silent_ms = now_ms - self.source_answered_ms;
         if self.source_answered_ms > 0 && self.lag_messages() == 0 && silent_ms <= fresh_ms {
@@ -66,6 +78,8 @@ pub struct FetchAt {
     pub last_epoch: i32,
     /// Counts rewinds: chunks of an earlier generation are stale.
     pub generation: u64,
+    /// It must be asked with no other partition in the request: an empty answer in company says nothing.
+    pub alone: bool,
 }
 
 /// A stretch of one partition on its way to the target.
@@ -77,6 +91,23 @@ pub struct Stretch {
     pub to: i64,
     /// Generation it was fetched under.
     pub generation: u64,
+    /// Leader epoch of its last batch; −1: it has none.
+    pub last_epoch: i32,
+}
+
+/// What became of a source's answer.
+#[derive(Debug)]
+pub enum Seen {
+    /// Nothing to send on.
+    Nothing,
+    /// To be sent on.
+    Stretch(Stretch),
+    /// Asked alone again and again, the source gives no batch below `end`, its high watermark: perhaps there is
+    /// none. [`Replicator::pass_gap`] goes on behind it.
+    Gap {
+        /// Where the gap would end.
+        end: i64,
+    },
 }
 
 /// One mirrored partition.
@@ -89,78 +120,138 @@ pub struct Replicator {
 }
 
 struct State {
-    next: FetchAt,
-    /// An empty answer below this high watermark was seen once at `next`: a second one proves a gap.
-    gap_seen: Option<i64>,
+    next: Next,
+    /// Epoch of the last batch that the target holds; −1: unknown.
+    held_epoch: i32,
     halt: Option<Halt>,
     positions: Positions,
+    /// High watermarks and when they were heard, ascending: once the target's end reaches one, it holds all that
+    /// the source had then.
+    marks: VecDeque<(i64, i64)>,
+    /// Neither read nor asked for before this, on the environment's clock.
+    not_before: Duration,
+    delays: Option<Delays>,
+}
+
+/// The next read, and what earlier ones said about it.
+#[derive(Clone, Copy)]
+struct Next {
+    offset: i64,
+    last_epoch: i32,
+    generation: u64,
+    /// The log start that was last sent to the target.
+    log_start_sent: i64,
+    empty_in_company: u32,
+    empty_alone: u32,
+    /// The source's high watermark at the first empty answer below it.
+    empty_below: i64,
+}
+
+impl Next {
+    fn at(offset: i64, last_epoch: i32, generation: u64) -> Next {
+        Next {
+            offset,
+            last_epoch,
+            generation,
+            log_start_sent: -1,
+            empty_in_company: 0,
+            empty_alone: 0,
+            empty_below: -1,
+        }
+    }
+
+    fn moved_to(&mut self, offset: i64) {
+        *self = Next {
+            log_start_sent: self.log_start_sent,
+            ..Next::at(offset, self.last_epoch, self.generation)
+        };
+    }
 }
 
 impl Replicator {
-    /// Resumes at what the target holds: `target_log_end`.
-    pub fn new(id: TopicPartition, source_topic_id: Uuid, target: (i64, i64)) -> Replicator {
-        let (target_log_start, target_log_end) = target;
+    /// Resumes at what the target holds.
+    pub fn new(id: TopicPartition, source_topic_id: Uuid, target: Held) -> Replicator {
         let positions = Positions {
-            target_log_start,
-            target_log_end,
-            source_high_watermark: target_log_end,
+            target_log_start: target.log_start,
+            target_log_end: target.log_end,
+            source_high_watermark: target.log_end,
             mirrored_timestamp_ms: -1,
             ..Positions::default()
         };
-        let next = FetchAt { offset: target_log_end, last_epoch: -1, generation: 0 };
-        let state = State { next, gap_seen: None, halt: None, positions };
+        let state = State {
+            next: Next::at(target.log_end, target.last_epoch, 0),
+            held_epoch: target.last_epoch,
+            halt: None,
+            positions,
+            marks: VecDeque::new(),
+            not_before: Duration::ZERO,
+            delays: None,
+        };
         Replicator { id, source_topic_id, state: Mutex::new(state) }
     }
 
-    /// Where to read next; `None` while halted.
-    pub fn fetch_at(&self) -> Option<FetchAt> {
+    /// Where to read next; `None` while halted or put off.
+    pub fn fetch_at(&self, now: Duration) -> Option<FetchAt> {
         let state = self.state.lock();
-        state.halt.is_none().then_some(state.next)
+        let next = &state.next;
+        (state.halt.is_none() && now >= state.not_before).then_some(FetchAt {
+            offset: next.offset,
+            last_epoch: next.last_epoch,
+            generation: next.generation,
+            alone: next.empty_in_company >= EMPTY_IN_COMPANY_MAX,
+        })
     }
 
-    /// The source answered a fetch made at `at`: `end` is the offset after the last whole batch and its epoch,
-    /// or `None` when nothing came. Says which stretch to send on, if any.
-    pub fn fetched(&self, at: FetchAt, answer: SourceAnswer, now_ms: i64) -> Option<Stretch> {
+    /// The source answered a fetch made at `at`.
+    pub fn fetched(&self, at: FetchAt, answer: SourceAnswer, now_ms: i64) -> Seen {
         let mut state = self.state.lock();
+        let state = &mut *state;
         if state.next.generation != at.generation || state.halt.is_some() {
+            return Seen::Nothing;
+        }
+        state.heard(&answer, now_ms);
+        let log_start_moved =
+            answer.log_start > state.positions.target_log_start.max(state.next.log_start_sent);
+        let Some((end, epoch)) = answer.end else {
+            if answer.high_watermark > at.offset {
+                return state.next.empty(at, answer.high_watermark);
+            }
+            // Nothing is there to be read, so nothing is wrong.
+            state.delays = None;
+            if !log_start_moved {
+                return Seen::Nothing;
+            }
+            state.next.log_start_sent = answer.log_start;
+            return Seen::Stretch(stretch(at, at.offset, -1));
+        };
+        state.next.last_epoch = epoch;
+        state.next.moved_to(end);
+        state.next.log_start_sent = state.next.log_start_sent.max(answer.log_start);
+        Seen::Stretch(stretch(at, end, epoch))
+    }
+
+    /// There is no batch from `at` to `end`: the stretch without records that takes the target there.
+    pub fn pass_gap(&self, at: FetchAt, end: i64) -> Option<Stretch> {
+        let mut state = self.state.lock();
+        if state.next.generation != at.generation || state.halt.is_some() || end <= at.offset {
             return None;
         }
-        let log_start_moved =
-            answer.log_start > state.positions.target_log_start.max(state.positions.source_log_start);
-        state.positions.source_log_start = answer.log_start;
-        state.positions.source_high_watermark = answer.high_watermark;
-        state.positions.source_answered_ms = now_ms;
-        let to = match answer.end {
-            Some((end, epoch)) => {
-                state.gap_seen = None;
-                state.next.last_epoch = epoch;
-                end
-            }
-            // Everything below `proved` existed before the answer that now came back empty: a gap up to there.
-            None => match state.gap_seen.take() {
-                Some(proved) if proved > at.offset => proved,
-                _ => {
-                    state.gap_seen = (answer.high_watermark > at.offset).then_some(answer.high_watermark);
-                    at.offset
-                }
-            },
-        };
-        if state.positions.target_log_end >= answer.high_watermark {
-            state.positions.caught_up_ms = now_ms;
-        }
-        state.next.offset = to;
-        (to > at.offset || log_start_moved).then_some(Stretch {
-            from: at.offset,
-            to,
-            generation: at.generation,
-        })
+        state.next.moved_to(end);
+        Some(stretch(at, end, -1))
     }
 
     /// Starts at the source's first offset, on a target that holds nothing yet.
     pub fn start_at(&self, offset: i64) {
         let mut state = self.state.lock();
-        state.next = FetchAt { offset, last_epoch: -1, generation: state.next.generation + 1 };
-        state.gap_seen = None;
+        state.next = Next::at(offset, -1, state.next.generation + 1);
+    }
+
+    /// The source does not know the epoch of the last batch: from now on the offset alone is compared.
+    pub fn forget_epoch(&self, generation: u64) {
+        let mut state = self.state.lock();
+        if state.next.generation == generation {
+            state.next.last_epoch = -1;
+        }
     }
 
     /// Whether a stretch fetched under `generation` is still to be sent.
@@ -172,24 +263,50 @@ impl Replicator {
     /// The target holds everything up to `log_end`.
     pub fn acknowledged(&self, target: TargetAnswer, now_ms: i64) {
         let mut state = self.state.lock();
+        let state = &mut *state;
         let positions = &mut state.positions;
-        positions.target_log_start = target.log_start;
+        positions.target_log_start = positions.target_log_start.max(target.log_start);
         positions.target_log_end = positions.target_log_end.max(target.log_end);
         positions.mirrored_timestamp_ms = positions.mirrored_timestamp_ms.max(target.timestamp_ms);
         positions.bytes_total += target.bytes;
-        if positions.target_log_end >= positions.source_high_watermark {
-            positions.caught_up_ms = now_ms;
+        if target.last_epoch >= 0 {
+            state.held_epoch = target.last_epoch;
         }
+        state.delays = None;
+        state.reached(now_ms);
     }
 
     /// A stretch did not reach the target: read again from what it holds.
     pub fn rewind(&self, generation: u64) {
         let mut state = self.state.lock();
         if state.next.generation == generation {
-            let offset = state.positions.target_log_end;
-            state.next = FetchAt { offset, last_epoch: -1, generation: generation + 1 };
-            state.gap_seen = None;
+            state.restart();
         }
+    }
+
+    /// Whatever was on the way is given up: read again from what the target holds.
+    pub fn rewind_all(&self) {
+        self.state.lock().restart();
+    }
+
+    /// The target says that it ends at `log_end`, and not where this side believed: read on from there.
+    pub fn rewind_to(&self, generation: u64, log_end: i64) {
+        let mut state = self.state.lock();
+        if state.next.generation == generation {
+            if log_end != state.positions.target_log_end {
+                state.positions.target_log_end = log_end;
+                state.held_epoch = -1;
+            }
+            state.restart();
+        }
+    }
+
+    /// Something failed that may pass: not before a while, longer each time until something succeeds.
+    pub fn put_off(&self, env: &Env) {
+        let mut state = self.state.lock();
+        let delays = state.delays.get_or_insert_with(|| RetryPolicy::FOREVER.delays(env));
+        let delay = delays.next_delay().unwrap_or(RetryPolicy::FOREVER.delay_max);
+        state.not_before = env.elapsed() + delay;
     }
 
     /// Stops this partition, loudly, until [`Replicator::clear`]. The first reason stays.
@@ -205,9 +322,16 @@ impl Replicator {
     pub fn clear(&self) {
         let mut state = self.state.lock();
         if state.halt.take().is_some() {
-            let (offset, generation) = (state.positions.target_log_end, state.next.generation + 1);
-            state.next = FetchAt { offset, last_epoch: -1, generation };
-            state.gap_seen = None;
+            state.restart();
+        }
+    }
+
+    /// A person accepts that everything between what the target holds and `offset` is lost to the mirror.
+    pub fn clear_from(&self, offset: i64) {
+        let mut state = self.state.lock();
+        if state.halt.take().is_some() {
+            state.restart();
+            state.next = Next::at(offset, -1, state.next.generation);
         }
     }
 
@@ -222,6 +346,73 @@ impl Replicator {
     }
 }
 
+fn stretch(at: FetchAt, to: i64, last_epoch: i32) -> Stretch {
+    Stretch { from: at.offset, to, generation: at.generation, last_epoch }
+}
+
+impl State {
+    fn restart(&mut self) {
+        let offset = self.positions.target_log_end;
+        self.next = Next::at(offset, self.held_epoch, self.next.generation + 1);
+    }
+
+    fn heard(&mut self, answer: &SourceAnswer, now_ms: i64) {
+        let positions = &mut self.positions;
+        positions.source_log_start = answer.log_start;
+        positions.source_high_watermark = answer.high_watermark;
+        positions.source_answered_ms = now_ms;
+        let mark = (answer.high_watermark, now_ms);
+        let full = self.marks.len() == MARKS_MAX;
+        match self.marks.back_mut() {
+            // The same end, still: what reaches it holds all that there is now.
+            Some(last) if last.0 >= mark.0 => last.1 = now_ms,
+            // Too many: reaching the newest is told exactly, those between later than they were.
+            Some(last) if full => *last = mark,
+            _ => self.marks.push_back(mark),
+        }
+        self.reached(now_ms);
+    }
+
+    fn reached(&mut self, now_ms: i64) {
+        while let Some(&(high_watermark, heard_ms)) = self.marks.front() {
+            if self.positions.target_log_end < high_watermark {
+                return;
+            }
+            self.positions.caught_up_ms = self.positions.caught_up_ms.max(heard_ms.min(now_ms));
+            self.marks.pop_front();
+        }
+    }
+}
+
+impl Next {
+    /// Nothing came although the source says that there is something.
+    fn empty(&mut self, at: FetchAt, high_watermark: i64) -> Seen {
+        if self.empty_below < 0 {
+            self.empty_below = high_watermark;
+        }
+        if !at.alone {
+            self.empty_in_company += 1;
+            return Seen::Nothing;
+        }
+        self.empty_alone += 1;
+        match self.empty_alone >= EMPTY_ALONE_MAX {
+            true => Seen::Gap { end: self.empty_below },
+            false => Seen::Nothing,
+        }
+    }
+}
+
+/// What the target holds of a partition when its mirror begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// First offset.
+    pub log_start: i64,
+    /// Next offset.
+    pub log_end: i64,
+    /// Leader epoch of the last batch, or one behind it that holds none; −1: unknown.
+    pub last_epoch: i32,
+}
+
 /// What the source said in one fetch answer.
 #[derive(Clone, Copy, Debug)]
 pub struct SourceAnswer {
@@ -229,7 +420,7 @@ pub struct SourceAnswer {
     pub log_start: i64,
     /// Its high watermark.
     pub high_watermark: i64,
-    /// Offset after the last whole batch, and that batch's leader epoch.
+    /// Offset after the last whole batch, and that batch's leader epoch; `None`: no batch came.
     pub end: Option<(i64, i32)>,
 }
 
@@ -242,6 +433,8 @@ pub struct TargetAnswer {
     pub log_end: i64,
     /// Largest record timestamp of the stretch, ms; −1: none.
     pub timestamp_ms: i64,
+    /// Leader epoch of the stretch's last batch; −1: it had none.
+    pub last_epoch: i32,
     /// Bytes of batches in the stretch.
     pub bytes: u64,
 }
@@ -252,47 +445,150 @@ mod tests {
 
     fn replicator(log_end: i64) -> Replicator {
         let id = TopicPartition::new("views", 0);
-        Replicator::new(id, Uuid::nil(), (0, log_end))
+        Replicator::new(id, Uuid::nil(), Held { log_start: 0, log_end, last_epoch: 2 })
     }
 
     fn answer(high_watermark: i64, end: Option<(i64, i32)>) -> SourceAnswer {
         SourceAnswer { log_start: 0, high_watermark, end }
     }
 
-    #[test]
-    fn a_failed_stretch_is_read_again_and_later_ones_are_stale() {
-        let replicator = replicator(10);
-        let first = replicator.fetch_at().unwrap();
-        let stretch = replicator.fetched(first, answer(40, Some((20, 3))), 1).unwrap();
-        let second = replicator.fetch_at().unwrap();
-        assert_eq!((second.offset, second.last_epoch), (20, 3));
-        let later = replicator.fetched(second, answer(40, Some((30, 3))), 2).unwrap();
-        replicator.rewind(stretch.generation);
-        assert_eq!(replicator.fetch_at().unwrap().offset, 10);
-        assert!(!replicator.is_current(later.generation));
-        // An answer to a fetch made before the rewind must not move the position.
-        assert!(replicator.fetched(second, answer(40, Some((30, 3))), 3).is_none());
-        assert_eq!(replicator.fetch_at().unwrap().offset, 10);
+    fn next(replicator: &Replicator) -> FetchAt {
+        replicator.fetch_at(Duration::MAX).unwrap()
+    }
+
+    fn sent(seen: Seen) -> Stretch {
+        match seen {
+            Seen::Stretch(stretch) => stretch,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn held(log_end: i64) -> TargetAnswer {
+        TargetAnswer { log_start: 0, log_end, timestamp_ms: -1, last_epoch: 3, bytes: 1 }
     }
 
     #[test]
-    fn two_empty_answers_below_the_high_watermark_prove_a_gap_up_to_the_first_ones() {
+    fn a_failed_stretch_is_read_again_and_later_ones_are_stale() {
         let replicator = replicator(10);
-        let at = replicator.fetch_at().unwrap();
-        assert!(replicator.fetched(at, answer(12, None), 1).is_none());
-        let stretch = replicator.fetched(at, answer(15, None), 2).unwrap();
+        let first = next(&replicator);
+        assert_eq!((first.offset, first.last_epoch), (10, 2));
+        let stretch = sent(replicator.fetched(first, answer(40, Some((20, 3))), 1));
+        let second = next(&replicator);
+        assert_eq!((second.offset, second.last_epoch), (20, 3));
+        let later = sent(replicator.fetched(second, answer(40, Some((30, 3))), 2));
+        replicator.rewind(stretch.generation);
+        assert_eq!((next(&replicator).offset, next(&replicator).last_epoch), (10, 2));
+        assert!(!replicator.is_current(later.generation));
+        // An answer to a fetch made before the rewind must not move the position.
+        assert!(matches!(replicator.fetched(second, answer(40, Some((30, 3))), 3), Seen::Nothing));
+        assert_eq!(next(&replicator).offset, 10);
+    }
+
+    #[test]
+    fn empty_answers_in_company_never_prove_a_gap() {
+        let replicator = replicator(10);
+        for round in 0..20 {
+            let at = FetchAt { alone: false, ..next(&replicator) };
+            assert!(matches!(replicator.fetched(at, answer(12 + round, None), 1), Seen::Nothing));
+        }
+        assert_eq!(next(&replicator).offset, 10);
+    }
+
+    #[test]
+    fn a_partition_that_comes_back_empty_is_asked_alone_before_a_gap_is_believed() {
+        let replicator = replicator(10);
+        let mut asked_alone = 0;
+        let (at, end) = loop {
+            let at = next(&replicator);
+            asked_alone += u32::from(at.alone);
+            if let Seen::Gap { end } = replicator.fetched(at, answer(12 + i64::from(asked_alone), None), 1) {
+                break (at, end);
+            }
+            assert_eq!(next(&replicator).offset, 10);
+        };
+        // Up to the end that the first empty answer spoke of, not further.
+        assert_eq!((asked_alone, end), (EMPTY_ALONE_MAX, 12));
+        let stretch = replicator.pass_gap(at, end).unwrap();
         assert_eq!((stretch.from, stretch.to), (10, 12));
-        assert_eq!(replicator.fetch_at().unwrap().offset, 12);
+        assert_eq!((next(&replicator).offset, next(&replicator).alone), (12, false));
+    }
+
+    #[test]
+    fn a_batch_ends_the_doubt_about_a_gap() {
+        let replicator = replicator(10);
+        for _ in 0..EMPTY_IN_COMPANY_MAX + EMPTY_ALONE_MAX - 1 {
+            assert!(matches!(replicator.fetched(next(&replicator), answer(12, None), 1), Seen::Nothing));
+        }
+        sent(replicator.fetched(next(&replicator), answer(12, Some((11, 3))), 1));
+        assert!(!next(&replicator).alone);
+        assert!(matches!(replicator.fetched(next(&replicator), answer(12, None), 1), Seen::Nothing));
+    }
+
+    #[test]
+    fn a_moved_log_start_is_sent_once_and_again_after_a_rewind() {
+        let replicator = replicator(10);
+        let idle = SourceAnswer { log_start: 4, high_watermark: 10, end: None };
+        let stretch = sent(replicator.fetched(next(&replicator), idle, 1));
+        assert_eq!((stretch.from, stretch.to), (10, 10));
+        assert!(matches!(replicator.fetched(next(&replicator), idle, 1), Seen::Nothing));
+        replicator.rewind(stretch.generation);
+        sent(replicator.fetched(next(&replicator), idle, 1));
+        replicator.acknowledged(TargetAnswer { log_start: 4, ..held(10) }, 2);
+        assert!(matches!(replicator.fetched(next(&replicator), idle, 3), Seen::Nothing));
     }
 
     #[test]
     fn lag_in_ms_is_zero_only_while_the_source_answers() {
         let replicator = replicator(10);
-        let at = replicator.fetch_at().unwrap();
-        replicator.fetched(at, answer(10, None), 1_000);
+        replicator.fetched(next(&replicator), answer(10, None), 1_000);
         let positions = replicator.positions();
         assert_eq!(positions.lag_ms(1_500, 1_000), Some(0));
         assert_eq!(positions.lag_ms(9_000, 1_000), Some(8_000));
+    }
+
+    #[test]
+    fn lag_in_ms_stays_small_under_a_steady_stream_that_is_never_quite_reached() {
+        let replicator = replicator(0);
+        // Each answer comes before the one before it is acknowledged, 50 ms apart.
+        for round in 1..1_000 {
+            let (end, now_ms) = (round * 10, round * 50);
+            replicator.fetched(next(&replicator), answer(end + 3, Some((end, 3))), now_ms);
+            replicator.acknowledged(held(end - 10), now_ms + 20);
+        }
+        let lag = replicator.positions().lag_ms(999 * 50 + 20, 1_000).unwrap();
+        assert!((70..=200).contains(&lag), "{lag}");
+        assert!(replicator.state.lock().marks.len() <= MARKS_MAX);
+    }
+
+    #[test]
+    fn a_mirror_that_falls_behind_tells_how_old_its_copy_is() {
+        let replicator = replicator(0);
+        for round in 1..=1_000 {
+            replicator.fetched(next(&replicator), answer(round * 10, Some((round, 3))), round * 100);
+        }
+        replicator.acknowledged(held(100), 100_000);
+        // It holds what the source had when it answered for the 10th time.
+        assert_eq!(replicator.positions().lag_ms(100_000, 1_000), Some(100_000 - 1_000));
+        assert!(replicator.state.lock().marks.len() <= MARKS_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_is_put_off_longer_each_time_until_something_succeeds() {
+        let (env, replicator) = (Env::seeded(1, 0), replicator(10));
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            let since = env.elapsed();
+            replicator.put_off(&env);
+            while replicator.fetch_at(env.elapsed()).is_none() {
+                env.sleep(Duration::from_millis(1)).await;
+            }
+            waits.push(env.elapsed() - since);
+        }
+        assert!(waits[0] < Duration::from_millis(80) && waits[7] > Duration::from_secs(1), "{waits:?}");
+        replicator.acknowledged(held(20), 1);
+        let since = env.elapsed();
+        replicator.put_off(&env);
+        assert!(replicator.fetch_at(since + Duration::from_millis(80)).is_some());
     }
 
     #[test]
@@ -300,9 +596,12 @@ mod tests {
         let replicator = replicator(10);
         replicator.halt(Halt { reason: "re-created".into(), fix: "cancel".into(), since_ms: 5 });
         replicator.halt(Halt { reason: "second".into(), fix: "".into(), since_ms: 6 });
-        assert!(replicator.fetch_at().is_none());
+        assert!(replicator.fetch_at(Duration::MAX).is_none());
         assert_eq!(replicator.halted().unwrap().reason, "re-created");
         replicator.clear();
-        assert_eq!(replicator.fetch_at().unwrap().offset, 10);
+        assert_eq!(next(&replicator).offset, 10);
+        replicator.halt(Halt { reason: "lost".into(), fix: "accept".into(), since_ms: 7 });
+        replicator.clear_from(30);
+        assert_eq!((next(&replicator).offset, next(&replicator).last_epoch), (30, -1));
     }
 }

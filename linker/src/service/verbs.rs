@@ -252,10 +252,8 @@ impl Running {
             }
         }
         for id in accept_loss {
-            if let Some(placed) = self.link.mirror.partition(id) {
-                placed.replicator.clear();
-                operation.step(None, format!("{id} goes on behind what is lost"));
-            }
+            self.link.mirror.accept_loss(id).await?;
+            operation.step(None, format!("{id} goes on behind what is lost"));
         }
         let paused = matches!(self.record().state, towpath_plans::transition::LinkState::Paused { .. });
         if paused || accept_loss.is_empty() {

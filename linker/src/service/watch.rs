@@ -42,7 +42,7 @@ async fn look(running: &Running) -> Result<(), LinkerError> {
             halted.insert(key, halt);
         }
     }
-    link.mirror.metrics.halted_partitions.set(halted.len() as i64);
+    link.mirror.observe();
     let record = running.record();
     if matches!(record.state, LinkState::Cancelled | LinkState::Completed) {
         return Ok(());

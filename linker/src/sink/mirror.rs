@@ -5,7 +5,9 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use kafka_protocol::ResponseError;
@@ -19,7 +21,8 @@ use towpath_wire::private::{
 };
 
 use super::Chunk;
-use crate::link::mirror::Mirror;
+use crate::error::{LinkerError, Side};
+use crate::link::mirror::{Mirror, Placed};
 use crate::link::replicator::{Halt, TargetAnswer};
 
 /// Requests to one target broker that may wait for their answers at once.
@@ -59,7 +62,12 @@ pub async fn run(
             Err(error) => {
                 tracing::info!(broker, %error, "target broker not writable; trying again");
                 mirror.metrics.target_errors.inc();
-                mirror.env.sleep(delays.next_delay().unwrap_or(RetryPolicy::FOREVER.delay_max)).await;
+                // It may have moved, or come back under another address.
+                mirror.placement_stale();
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = mirror.env.sleep(delays.next_delay().unwrap_or(RetryPolicy::FOREVER.delay_max)) => {}
+                }
             }
         }
     }
@@ -106,7 +114,13 @@ impl Writer<'_> {
             let room = self.waiting.len() < REQUESTS_IN_FLIGHT_MAX;
             tokio::select! {
                 biased;
-                Some(answered) = self.waiting.next(), if !self.waiting.is_empty() => self.settle(answered)?,
+                Some(answered) = self.waiting.next(), if !self.waiting.is_empty() => {
+                    let throttle = self.settle(answered)?;
+                    if !throttle.is_zero() {
+                        self.mirror.metrics.target_held_back_seconds.inc_by(throttle.as_secs_f64());
+                        self.mirror.env.sleep(throttle).await;
+                    }
+                }
                 chunk = chunks.recv(), if room => match chunk {
                     Some(chunk) => self.append(chunk, chunks, held).await?,
                     None => return Ok(()),
@@ -155,7 +169,8 @@ impl Writer<'_> {
         }
     }
 
-    fn settle(&self, answered: Answered) -> Result<(), ClientError> {
+    /// Gives back how long the target asks to be spared.
+    fn settle(&self, answered: Answered) -> Result<Duration, ClientError> {
         let Answered { chunks, result } = answered;
         let mut response = match result {
             Ok(response) => response,
@@ -179,7 +194,7 @@ impl Writer<'_> {
                 None => chunk.replicator.rewind(chunk.stretch.generation),
             }
         }
-        Ok(())
+        Ok(Duration::from_millis(response.throttle_time_ms.max(0) as u64))
     }
 }
 
@@ -238,8 +253,9 @@ fn settle_one(mirror: &Mirror, chunk: &Chunk, answer: MirrorAppendPartitionRespo
         let bytes = chunk.records.len() as u64;
         mirror.metrics.mirrored_bytes.inc_by(bytes);
         let timestamp_ms = chunk.timestamp_ms;
-        let target =
-            TargetAnswer { log_start: answer.log_start, log_end: answer.log_end, timestamp_ms, bytes };
+        let last_epoch = chunk.stretch.last_epoch;
+        let (log_start, log_end) = (answer.log_start, answer.log_end);
+        let target = TargetAnswer { log_start, log_end, timestamp_ms, last_epoch, bytes };
         replicator.acknowledged(target, now_ms);
         mirror.acknowledged.send_modify(|count| *count += 1);
         return;
@@ -254,7 +270,53 @@ fn settle_one(mirror: &Mirror, chunk: &Chunk, answer: MirrorAppendPartitionRespo
     } else {
         tracing::info!(partition = %replicator.id, offset = chunk.stretch.from, said, "append refused; reading again");
         mirror.metrics.target_errors.inc();
-        replicator.rewind(chunk.stretch.generation);
+        // Those that follow in the same generation fail for this one's sake: one failure is one delay.
+        if replicator.is_current(chunk.stretch.generation) {
+            replicator.put_off(&mirror.env);
+        }
+        match answer.log_end {
+            log_end if log_end >= 0 => replicator.rewind_to(chunk.stretch.generation, log_end),
+            _ => replicator.rewind(chunk.stretch.generation),
+        }
+    }
+}
+
+/// Tells the target that a person accepts why it halted a partition; gives its end.
+///
+/// # Errors
+/// The target cannot be asked, or refuses: its topic is not this link's mirror of this source topic.
+pub async fn lift_halt(mirror: &Mirror, placed: &Placed) -> Result<i64, LinkerError> {
+    let id = &placed.replicator.id;
+    let partition = MirrorAppendPartition {
+        index: id.partition,
+        from_offset: MirrorAppendPartition::LIFT_HALT,
+        source_leader_epoch: -1,
+        source_log_start: -1,
+        source_high_watermark: -1,
+        log_end: -1,
+        records: Bytes::new(),
+    };
+    let request = MirrorAppendRequest {
+        link: mirror.link.clone(),
+        source_cluster_id: mirror.source_cluster_id.clone(),
+        timeout_ms: APPEND_TIMEOUT_MS,
+        topics: vec![MirrorAppendTopic {
+            name: id.topic.clone(),
+            source_topic_id: placed.replicator.source_topic_id,
+            partitions: vec![partition],
+        }],
+    };
+    let answer = mirror.target.mirror_append(To::Leader(id.topic.clone(), id.partition), &request).await;
+    let answer = answer.map_err(LinkerError::cluster(Side::Target, format!("lift the halt of {id}")))?;
+    let partition = answer.topics.into_iter().flat_map(|topic| topic.partitions).next();
+    match partition {
+        Some(partition) if partition.error_code == 0 => Ok(partition.log_end),
+        partition => {
+            let code = partition.as_ref().map_or(-1, |partition| partition.error_code);
+            let said = partition.and_then(|partition| partition.error_message).unwrap_or_else(|| name(code));
+            let problem = format!("the halt of {id} cannot be lifted: {said}");
+            Err(LinkerError::Answer { side: Side::Target, problem, fix: fix_of(code).into() })
+        }
     }
 }
 
@@ -273,7 +335,8 @@ fn is_final(error_code: i16) -> bool {
 fn fix_of(error_code: i16) -> &'static str {
     match error_code {
         code::MIRROR_MISMATCH | code::MIRROR_HALTED => {
-            "run `towpath diff` to see which records differ; the target keeps what it has; cancel and link again under a fresh topic"
+            "run `towpath diff` to see which records differ; then cancel and link again under a fresh topic, or \
+             `towpath resume --accept-loss TOPIC-PARTITION` to keep what the target has and go on behind it"
         }
         code::MIRROR_IDENTITY_CHANGED => {
             "the target topic mirrors another source topic: cancel, delete it, link again"

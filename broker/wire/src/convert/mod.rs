@@ -76,9 +76,14 @@ pub fn up_convert(records: Bytes, bytes_max: usize) -> Result<BytesMut, ConvertE
 
 /// Converts a message set in format v0 or v1 as it was read from a log: as [`up_convert`], keeping offsets.
 ///
-/// A last message that is cut short, as fetch responses end, is left out.
-pub fn up_convert_keeping_offsets(records: Bytes, bytes_max: usize) -> Result<BytesMut, ConvertError> {
-    Conversion::new(Offsets::Keep, bytes_max).run(records)
+/// Messages below `from` are left out (a compressed wrapper is read whole from wherever in it a fetch begins),
+/// and so is a last message that is cut short, as fetch responses end.
+pub fn up_convert_keeping_offsets(
+    records: Bytes,
+    from: i64,
+    bytes_max: usize,
+) -> Result<BytesMut, ConvertError> {
+    Conversion { from, ..Conversion::new(Offsets::Keep, bytes_max) }.run(records)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -89,6 +94,8 @@ enum Offsets {
 
 struct Conversion {
     offsets: Offsets,
+    /// Messages below are left out.
+    from: i64,
     next_offset: i64,
     bytes_left: usize,
     bytes_max: usize,
@@ -107,7 +114,15 @@ struct Run {
 impl Conversion {
     fn new(offsets: Offsets, bytes_max: usize) -> Conversion {
         let next_offset = 0;
-        Conversion { offsets, next_offset, bytes_left: bytes_max, bytes_max, out: BytesMut::new(), run: None }
+        Conversion {
+            offsets,
+            from: 0,
+            next_offset,
+            bytes_left: bytes_max,
+            bytes_max,
+            out: BytesMut::new(),
+            run: None,
+        }
     }
 
     fn run(mut self, records: Bytes) -> Result<BytesMut, ConvertError> {
@@ -160,6 +175,9 @@ impl Conversion {
     /// Adds a plain message to the current run, or to a new one if it does not fit there.
     fn append(&mut self, message: Message, position: usize) -> Result<(), ConvertError> {
         let offset = self.place(message.offset, position)?;
+        if self.is_left_out(offset) {
+            return Ok(());
+        }
         let fits = self.run.as_ref().is_some_and(|run| {
             run.timestamp_type == message.timestamp_type
                 && (run.timestamp_type == TimestampType::CreateTime
@@ -193,15 +211,27 @@ impl Conversion {
         self.bytes_left -= data.min(self.bytes_left);
         let invalid = |reason| ConvertError::Message { position, reason };
         let mut run = None;
+        let mut left_out = false;
         for message in messages {
             let offset = self.place(message.offset, position)?;
+            if self.is_left_out(offset) {
+                left_out = true;
+                continue;
+            }
             let run = run.get_or_insert_with(|| Run::new(offset, &message, wrapper.codec));
             if !run.append(offset, &message) {
                 return Err(invalid("its wrapper spans too many offsets"));
             }
         }
-        self.run = Some(run.ok_or_else(|| invalid("it is a compressed wrapper with nothing inside"))?);
+        if run.is_none() && !left_out {
+            return Err(invalid("it is a compressed wrapper with nothing inside"));
+        }
+        self.run = run;
         self.finish_run()
+    }
+
+    fn is_left_out(&self, offset: i64) -> bool {
+        self.offsets == Offsets::Keep && offset < self.from
     }
 
     /// The offset that a message gets.

@@ -126,7 +126,7 @@ fn values(converted: BytesMut) -> Vec<(i64, Vec<u8>)> {
 #[test]
 fn every_format_and_codec_of_another_client_converts_with_all_it_holds() {
     for (magic, codec, hex) in FROM_KAFKA_PYTHON {
-        for convert in [up_convert, up_convert_keeping_offsets] {
+        for convert in [up_convert, |bytes, bytes_max| up_convert_keeping_offsets(bytes, 0, bytes_max)] {
             let set = from_hex(hex);
             assert!(needs_conversion(&set));
             let (rows, batches) = read(convert(set, BUDGET).unwrap());
@@ -156,7 +156,7 @@ fn produced_offsets_count_up_whatever_the_client_wrote() {
     let (rows, batches) = read(up_convert(set.clone(), BUDGET).unwrap());
     assert_eq!(rows.iter().map(|row| row.0).collect::<Vec<_>>(), [0, 1, 2, 3]);
     assert_eq!(batches.len(), 1);
-    let kept = up_convert_keeping_offsets(set, BUDGET);
+    let kept = up_convert_keeping_offsets(set, 0, BUDGET);
     assert!(matches!(kept, Err(ConvertError::Message { .. })), "a log never goes back");
 }
 
@@ -177,7 +177,11 @@ fn offsets_from_a_log_are_kept_with_their_gaps() {
         [(90, "x"), (95, "y"), (100, "a"), (101, "b"), (104, "c"), (105, "z"), (far, "far")]
             .map(|(offset, value)| (offset, value.into()))
             .to_vec();
-    assert_eq!(values(up_convert_keeping_offsets(Bytes::from(set), BUDGET).unwrap()), expected);
+    let set = Bytes::from(set);
+    for (from, skipped) in [(0, 0), (90, 0), (91, 1), (95, 1), (101, 3), (105, 5), (106, 6)] {
+        let kept = values(up_convert_keeping_offsets(set.clone(), from, BUDGET).unwrap());
+        assert_eq!(kept, expected[skipped..], "from {from}");
+    }
 }
 
 #[test]
@@ -185,7 +189,7 @@ fn v0_wrappers_hold_absolute_offsets() {
     let inner: Vec<u8> =
         [40, 43].into_iter().flat_map(|offset| message((0, 0), offset, 0, None, Some(b"a"))).collect();
     let wrapper = message((0, 2), 43, 0, None, Some(&compress(Codec::Snappy, &inner).unwrap()));
-    let converted = up_convert_keeping_offsets(Bytes::from(wrapper), BUDGET).unwrap();
+    let converted = up_convert_keeping_offsets(Bytes::from(wrapper), 0, BUDGET).unwrap();
     assert_eq!(values(converted), [(40, b"a".to_vec()), (43, b"a".to_vec())]);
 }
 
@@ -196,7 +200,7 @@ fn log_append_time_stays_what_it_is() {
     set.extend(message((1, 8), 2, 800, None, Some(b"b")));
     set.extend(message((1, 8), 3, 801, None, Some(b"c")));
     set.extend(message((1, 0), 4, 5, None, Some(b"d")));
-    let (rows, batches) = read(up_convert_keeping_offsets(Bytes::from(set), BUDGET).unwrap());
+    let (rows, batches) = read(up_convert_keeping_offsets(Bytes::from(set), 0, BUDGET).unwrap());
     assert_eq!(rows.iter().map(|row| row.1).collect::<Vec<_>>(), [777, 777, 800, 801, 5]);
     let types: Vec<_> = batches.iter().map(Batch::timestamp_type).collect();
     let (append, create) = (TimestampType::LogAppendTime, TimestampType::CreateTime);
@@ -221,7 +225,7 @@ fn newer_batches_among_old_messages_pass() {
     let mut set = message((0, 0), 2, 0, None, Some(b"old"));
     set.extend_from_slice(&builder.build().unwrap());
     let set = Bytes::from(set);
-    let kept = values(up_convert_keeping_offsets(set.clone(), BUDGET).unwrap());
+    let kept = values(up_convert_keeping_offsets(set.clone(), 0, BUDGET).unwrap());
     assert_eq!(kept, [(2, b"old".to_vec()), (3, b"new".to_vec())]);
     assert_eq!(values(up_convert(set, BUDGET).unwrap()), [(0, b"old".to_vec()), (1, b"new".to_vec())]);
 }
@@ -233,7 +237,7 @@ fn a_cut_end_is_an_error_for_producers_and_left_out_for_fetches() {
     set.extend_from_slice(&message((1, 0), 1, 1, None, Some(b"b"))[..20]);
     let set = Bytes::from(set);
     assert_eq!(up_convert(set.clone(), BUDGET), Err(ConvertError::Truncated { position: whole }));
-    assert_eq!(values(up_convert_keeping_offsets(set, BUDGET).unwrap()), [(0, b"a".to_vec())]);
+    assert_eq!(values(up_convert_keeping_offsets(set, 0, BUDGET).unwrap()), [(0, b"a".to_vec())]);
 }
 
 #[test]
@@ -270,7 +274,7 @@ proptest! {
             *at = magic;
         }
         let _ = up_convert(Bytes::from(data.clone()), 4096);
-        let _ = up_convert_keeping_offsets(Bytes::from(data), 4096);
+        let _ = up_convert_keeping_offsets(Bytes::from(data), 0, 4096);
     }
 
     #[test]
@@ -290,7 +294,7 @@ proptest! {
             let crc = crc32fast::hash(body);
             set[12..16].copy_from_slice(&crc.to_be_bytes());
             let _ = up_convert(Bytes::from(set.clone()), 4096);
-            let _ = up_convert_keeping_offsets(Bytes::from(set), 4096);
+            let _ = up_convert_keeping_offsets(Bytes::from(set), 0, 4096);
         }
     }
 

@@ -36,8 +36,8 @@ pub struct MirrorAppendPartition {
     pub index: i32,
     /// The offset that was fetched from. It must not lie behind the mirror's end, or a stretch before this one is
     /// missing (`MIRROR_GAP`, nothing is appended); except that it may equal `source_log_start`: then the source
-    /// deleted everything before it was mirrored, and the mirror is emptied and starts there. −1 with no records:
-    /// append nothing, only answer the state.
+    /// deleted everything before it was mirrored, and the mirror is emptied and starts there. Below 0, with no
+    /// records: [`MirrorAppendPartition::STATE_ONLY`] and [`MirrorAppendPartition::LIFT_HALT`].
     pub from_offset: i64,
     /// The source leader's epoch.
     pub source_leader_epoch: i32,
@@ -80,10 +80,18 @@ pub struct MirrorAppendPartitionResponse {
     pub error_message: Option<String>,
     /// The mirror's log start offset.
     pub log_start: i64,
-    /// The mirror's log end offset: where the next batch is expected.
+    /// The mirror's log end offset: where the next batch is expected. With `MIRROR_GAP` too; −1 with other errors.
     pub log_end: i64,
     /// The mirror's high watermark.
     pub high_watermark: i64,
+}
+
+impl MirrorAppendPartition {
+    /// As `from_offset`, with no records: append nothing, only answer the state.
+    pub const STATE_ONLY: i64 = -1;
+    /// As `from_offset`, with no records: a person has accepted why the partition was halted; it takes batches
+    /// again, behind what it holds.
+    pub const LIFT_HALT: i64 = -2;
 }
 
 impl MirrorAppendRequest {
