@@ -5,6 +5,8 @@ use prometheus::{Counter, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, 
 /// Counters of one link.
 #[derive(Clone, Debug)]
 pub struct LinkMetrics {
+    /// Where these are registered; the link's other parts register theirs there too.
+    pub registry: Registry,
     /// Bytes of record batches that the source sent.
     pub fetched_bytes: IntCounter,
     /// Bytes of record batches that the target acknowledged.
@@ -38,6 +40,7 @@ impl LinkMetrics {
         let counter = |name: &str, help: &str| IntCounter::with_opts(opts(name, help));
         let gauge = |name: &str, help: &str| IntGauge::with_opts(opts(name, help));
         let metrics = LinkMetrics {
+            registry: registry.clone(),
             fetched_bytes: counter("fetched_bytes_total", "Bytes of record batches the source sent")?,
             mirrored_bytes: counter(
                 "mirrored_bytes_total",

@@ -72,9 +72,9 @@ impl Daemon {
         })
     }
 
-    /// Sets an environment variable for every start from now on.
-    pub fn set_environment(&mut self, key: &str, value: &str) {
-        self.environment.push((key.to_owned(), value.to_owned()));
+    /// Sets the environment of every later start, beside the harness's own, in place of what was set before.
+    pub fn set_environment(&mut self, environment: Vec<(String, String)>) {
+        self.environment = environment;
     }
 
     /// Starts the process and waits until it is ready.

@@ -1,14 +1,31 @@
 //! The `towpath` command: the only place that knows both broker and linker.
+//!
+//! A verb's file parses its arguments, talks to the service through [`service::Api`], and hands text and document
+//! to [`output::Output`]; what the text looks like is decided in `show`.
 
 #![forbid(unsafe_code)]
 
 mod broker;
+mod evidence;
+mod failure;
+mod follow;
+mod output;
+mod plan;
+mod service;
+mod show;
+mod told;
+mod verbs;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
+
+use failure::{Ended, Failure};
+use output::Output;
+use towpath_linker::operation::exit;
 
 /// Moves a Kafka estate onto shared storage, one signal family at a time, and proves every step.
 #[derive(Parser)]
@@ -22,35 +39,165 @@ struct Arguments {
 enum Verb {
     /// Run the bundled Kafka-compatible broker
     Broker(broker::Arguments),
+    /// Run the linking service and its HTTP API
+    Serve(verbs::serve::Arguments),
+    /// Check a plan's file, or show what it says
+    #[command(subcommand)]
+    Plan(plan::Verb),
+    /// Put a plan into force: mirror its topics, declare its groups
+    Link(verbs::link::Arguments),
+    /// Show families, or one of them
+    Status(verbs::status::Arguments),
+    /// Compare both sides of a family through what the source holds now
+    Diff(verbs::diff::Arguments),
+    /// Move groups from source to target
+    Cutover(verbs::moves::Arguments),
+    /// Move groups from target back to source
+    Rollback(verbs::moves::Arguments),
+    /// Stop mirroring; groups stay where they are, fences are held
+    Pause(verbs::pause::Arguments),
+    /// Mirror again
+    Resume(verbs::pause::Arguments),
+    /// Give up a group's way back to the source (the only verb without one)
+    Complete(verbs::complete::Arguments),
+    /// Give a link up while every group is on the source
+    Cancel(verbs::pause::Arguments),
+    /// Look offsets of one side up on the other
+    #[command(subcommand)]
+    Offsets(verbs::offsets::Verb),
+    /// Look at the fences at the source, or release one
+    #[command(subcommand)]
+    Fence(verbs::fence::Verb),
+    /// What was observed and decided: list, export, verify, read
+    #[command(subcommand)]
+    Evidence(evidence::Verb),
+    /// Follow an operation that runs in the service
+    Watch(verbs::watch::Arguments),
+    /// Ask an operation to stop; obeyed until its record step
+    Abort(verbs::watch::AbortArguments),
 }
 
-/// Nothing was changed.
-const FAILED: u8 = 1;
+/// The command line is wrong.
+const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let Arguments { verb } = Arguments::parse();
-    log_to_stderr();
-    let run = match verb {
-        Verb::Broker(arguments) => broker::run(arguments),
+    let verb = match Arguments::try_parse() {
+        Ok(arguments) => arguments.verb,
+        Err(error) => return misused(&error),
     };
-    match run {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tell(&error);
-            ExitCode::from(FAILED)
+    log_to_stderr(matches!(verb, Verb::Broker(_) | Verb::Serve(_)));
+    let (output, ended) = run(verb);
+    let code = ended.unwrap_or_else(|failure| {
+        output.failure(&failure);
+        failure.exit_code
+    });
+    ExitCode::from(code)
+}
+
+/// Where the verb's result goes, and how it ended.
+fn run(verb: Verb) -> (Output, Ended) {
+    match verb {
+        Verb::Broker(arguments) => (Output::new("broker", false), done(broker::run(arguments))),
+        Verb::Serve(arguments) => (Output::new("serve", false), verbs::serve::run(arguments)),
+        Verb::Plan(verb) => plan::run(verb),
+        Verb::Link(arguments) => talk("link", arguments.talk.clone(), |out| verbs::link::run(arguments, out)),
+        Verb::Status(arguments) => {
+            talk("status", arguments.talk.clone(), |out| verbs::status::run(arguments, out))
+        }
+        Verb::Diff(arguments) => talk("diff", arguments.talk.clone(), |out| verbs::diff::run(arguments, out)),
+        Verb::Cutover(arguments) => moved("cutover", arguments),
+        Verb::Rollback(arguments) => moved("rollback", arguments),
+        Verb::Pause(arguments) => plain("pause", arguments),
+        Verb::Resume(arguments) => plain("resume", arguments),
+        Verb::Cancel(arguments) => plain("cancel", arguments),
+        Verb::Complete(arguments) => {
+            talk("complete", arguments.talk.clone(), |out| verbs::complete::run(arguments, out))
+        }
+        Verb::Offsets(verbs::offsets::Verb::Translate(arguments)) => {
+            talk("offsets-translate", arguments.talk.clone(), |out| verbs::offsets::run(arguments, out))
+        }
+        Verb::Fence(verbs::fence::Verb::List(arguments)) => {
+            talk("fence-list", arguments.talk.clone(), |out| verbs::fence::list(arguments, out))
+        }
+        Verb::Fence(verbs::fence::Verb::Release(arguments)) => {
+            talk("fence-release", arguments.talk.clone(), |out| verbs::fence::release(arguments, out))
+        }
+        Verb::Evidence(verb) => evidence::run(verb),
+        Verb::Watch(arguments) => {
+            talk("watch", arguments.talk.clone(), |out| verbs::watch::run(arguments, out))
+        }
+        Verb::Abort(arguments) => {
+            talk("abort", arguments.talk.clone(), |out| verbs::watch::abort(arguments, out))
         }
     }
 }
 
-/// Errors are for people: what failed, why, and what to do, without a stack trace.
-#[allow(clippy::print_stderr)]
-fn tell(error: &anyhow::Error) {
-    eprintln!("towpath: {error:#}");
+fn moved(verb: &'static str, arguments: verbs::moves::Arguments) -> (Output, Ended) {
+    talk(verb, arguments.talk.clone(), |out| verbs::moves::run(verb, arguments, out))
 }
 
-/// Logs go to stderr; `TOWPATH_LOG` says which (`info` by default, `towpath_broker=debug` for more).
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("TOWPATH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+fn plain(verb: &'static str, arguments: verbs::pause::Arguments) -> (Output, Ended) {
+    talk(verb, arguments.talk.clone(), |out| verbs::pause::run(verb, arguments, out))
+}
+
+/// Runs a verb that talks to the service.
+fn talk<F: Future<Output = Ended>>(
+    verb: &str,
+    talk: service::Talk,
+    run: impl FnOnce(Output) -> F,
+) -> (Output, Ended) {
+    let output = talk.output(verb);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(run(output.clone())),
+        Err(error) => Err(error.into()),
+    };
+    (output, ended)
+}
+
+fn done(result: anyhow::Result<()>) -> Ended {
+    Ok(result.map(|()| exit::DONE)?)
+}
+
+/// A wrong command line: clap's words for people, a document where scripts asked for one.
+fn misused(error: &clap::Error) -> ExitCode {
+    let help = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    );
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if help || !words.iter().any(|word| word == "--json") {
+        // Prints to stdout or stderr as fits; with both closed there is nobody to tell.
+        let _ = error.print();
+        return ExitCode::from(if error.use_stderr() { USAGE } else { exit::DONE });
+    }
+    let text = error.to_string();
+    let message = text.trim_start_matches("error: ").lines().next().unwrap_or_default().to_owned();
+    let verb = words.first().filter(|word| !word.starts_with('-')).map_or("towpath", String::as_str);
+    let fix = format!("towpath {verb} --help");
+    Output::new(verb, true).failure(&Failure { exit_code: USAGE, ..Failure::caller(message, fix) });
+    ExitCode::from(USAGE)
+}
+
+/// Logs go to stderr; `TOWPATH_LOG` says which (`info` for daemons and `warn` for other verbs by default,
+/// `towpath_broker=debug` for more).
+fn log_to_stderr(daemon: bool) {
+    let usual = if daemon { "info" } else { "warn" };
+    let filter = EnvFilter::try_from_env("TOWPATH_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
+    let colours = std::io::stderr().is_terminal() && output::colours_wanted();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
 }

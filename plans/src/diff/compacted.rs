@@ -37,10 +37,29 @@ impl CompactedDiff {
             Side::Source => &mut self.source,
             Side::Target => &mut self.target,
         };
-        let slot = keys.entry(*blake3::hash(key).as_bytes()).or_insert(latest);
+        let slot = keys.entry(Self::key_name(key)).or_insert(latest);
         if latest.offset >= slot.offset {
             *slot = latest;
         }
+    }
+
+    /// Takes in what another one saw: the sides may be read apart.
+    #[must_use]
+    pub fn join(mut self, other: Self) -> Self {
+        for (keys, others) in [(&mut self.source, other.source), (&mut self.target, other.target)] {
+            for (key, latest) in others {
+                let slot = keys.entry(key).or_insert(latest);
+                if latest.offset >= slot.offset {
+                    *slot = latest;
+                }
+            }
+        }
+        self
+    }
+
+    /// How a key is known here: what a reader compares with when it looks for some keys only.
+    pub fn key_name(key: &[u8]) -> [u8; 32] {
+        *blake3::hash(key).as_bytes()
     }
 
     /// How many keys the side knows.

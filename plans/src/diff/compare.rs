@@ -154,6 +154,15 @@ impl DifferenceCounts {
         }
     }
 
+    /// Counts those of another partition too.
+    pub fn merge(&mut self, other: &DifferenceCounts) {
+        self.missing += other.missing;
+        self.extra += other.extra;
+        self.duplicated += other.duplicated;
+        self.reordered += other.reordered;
+        self.altered += other.altered;
+    }
+
     /// All of them.
     pub fn total(&self) -> u64 {
         self.missing + self.extra + self.duplicated + self.reordered + self.altered

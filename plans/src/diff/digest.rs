@@ -26,36 +26,82 @@ impl fmt::Debug for RecordDigest {
     }
 }
 
-impl Record {
-    /// Digest of key, value, headers, timestamp and timestamp type.
-    pub fn content(&self) -> ContentDigest {
+/// Digests one record from borrowed parts, so that a reader need not copy it. The parts are given in this order:
+/// [`RecordHasher::new`], key, value, header count, each header's name and value.
+///
+/// Every variable part has its length in front, null has a length of its own: no two records run together.
+pub struct RecordHasher(blake3::Hasher);
+
+impl RecordHasher {
+    /// Begins with what has a fixed size.
+    pub fn new(offset: i64, timestamp_ms: i64, timestamp_type: TimestampType) -> Self {
         let mut hasher = blake3::Hasher::new();
-        self.hash_content(&mut hasher);
-        ContentDigest(*hasher.finalize().as_bytes())
+        hasher.update(&offset.to_le_bytes());
+        let mut hasher = Self(hasher);
+        hasher.times(timestamp_ms, timestamp_type);
+        hasher
     }
 
-    /// Digest of the offset and the content.
-    pub fn digest(&self) -> RecordDigest {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.offset.to_le_bytes());
-        self.hash_content(&mut hasher);
-        RecordDigest(*hasher.finalize().as_bytes())
+    /// Begins without an offset: a digest of the content alone.
+    fn without_offset(timestamp_ms: i64, timestamp_type: TimestampType) -> Self {
+        let mut hasher = Self(blake3::Hasher::new());
+        hasher.times(timestamp_ms, timestamp_type);
+        hasher
     }
 
-    /// Every variable part has its length in front, null has a length of its own: no two records run together.
-    fn hash_content(&self, hasher: &mut blake3::Hasher) {
-        let kind = match self.timestamp_type {
+    fn times(&mut self, timestamp_ms: i64, timestamp_type: TimestampType) {
+        let kind = match timestamp_type {
             TimestampType::None => 0u8,
             TimestampType::CreateTime => 1,
             TimestampType::LogAppendTime => 2,
         };
-        hasher.update(&self.timestamp_ms.to_le_bytes()).update(&[kind]);
-        hash_bytes(hasher, self.key.as_deref());
-        hash_bytes(hasher, self.value.as_deref());
-        hasher.update(&(self.headers.len() as u64).to_le_bytes());
+        self.0.update(&timestamp_ms.to_le_bytes()).update(&[kind]);
+    }
+
+    /// Takes the key, the value, or the name or value of a header.
+    pub fn bytes(&mut self, bytes: Option<&[u8]>) -> &mut Self {
+        match bytes {
+            None => {
+                self.0.update(&u64::MAX.to_le_bytes());
+            }
+            Some(bytes) => {
+                self.0.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+            }
+        }
+        self
+    }
+
+    /// Takes how many headers follow.
+    pub fn header_count(&mut self, headers: usize) -> &mut Self {
+        self.0.update(&(headers as u64).to_le_bytes());
+        self
+    }
+
+    /// The record's digest.
+    pub fn finish(&self) -> RecordDigest {
+        RecordDigest(*self.0.finalize().as_bytes())
+    }
+}
+
+impl Record {
+    /// Digest of key, value, headers, timestamp and timestamp type.
+    pub fn content(&self) -> ContentDigest {
+        let mut hasher = RecordHasher::without_offset(self.timestamp_ms, self.timestamp_type);
+        self.hash_parts(&mut hasher);
+        ContentDigest(hasher.finish().0)
+    }
+
+    /// Digest of the offset and the content.
+    pub fn digest(&self) -> RecordDigest {
+        let mut hasher = RecordHasher::new(self.offset, self.timestamp_ms, self.timestamp_type);
+        self.hash_parts(&mut hasher);
+        hasher.finish()
+    }
+
+    fn hash_parts(&self, hasher: &mut RecordHasher) {
+        hasher.bytes(self.key.as_deref()).bytes(self.value.as_deref()).header_count(self.headers.len());
         for (name, value) in &self.headers {
-            hash_bytes(hasher, Some(name.as_bytes()));
-            hash_bytes(hasher, value.as_deref());
+            hasher.bytes(Some(name.as_bytes())).bytes(value.as_deref());
         }
     }
 
@@ -64,17 +110,6 @@ impl Record {
         let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
         let headers: usize = self.headers.iter().map(|(name, value)| name.len() + length(value)).sum();
         (length(&self.key) + length(&self.value) + headers) as u64
-    }
-}
-
-fn hash_bytes(hasher: &mut blake3::Hasher, bytes: Option<&[u8]>) {
-    match bytes {
-        None => {
-            hasher.update(&u64::MAX.to_le_bytes());
-        }
-        Some(bytes) => {
-            hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
-        }
     }
 }
 
@@ -149,13 +184,25 @@ impl RangeDigester {
     /// Takes the next record; answers the ranges that it completes (empty ones too). A record that does not come
     /// after the one before is a reader's bug: it is refused with the offset that was expected.
     pub fn push(&mut self, record: &Record) -> Result<Vec<RangeDigest>, super::Unsorted> {
-        if record.offset < self.next {
-            return Err(super::Unsorted { offset: record.offset, after: self.next - 1 });
+        self.push_digest(record.offset, &record.digest())
+    }
+
+    /// [`RangeDigester::push`] of a record that a [`RecordHasher`] digested.
+    ///
+    /// # Errors
+    /// As [`RangeDigester::push`].
+    pub fn push_digest(
+        &mut self,
+        offset: i64,
+        digest: &RecordDigest,
+    ) -> Result<Vec<RangeDigest>, super::Unsorted> {
+        if offset < self.next {
+            return Err(super::Unsorted { offset, after: self.next - 1 });
         }
-        let done = self.advance(record.offset);
-        self.hasher.update(&record.digest().0);
+        let done = self.advance(offset);
+        self.hasher.update(&digest.0);
         self.records += 1;
-        self.next = record.offset + 1;
+        self.next = offset + 1;
         Ok(done)
     }
 

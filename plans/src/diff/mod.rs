@@ -19,7 +19,7 @@ mod progress;
 pub use bisect::{Bisection, OffsetRange, comparable, unequal};
 pub use compacted::{CompactedDiff, compare_common};
 pub use compare::{Change, Difference, DifferenceCounts, DifferenceKind, Field, Unsorted, compare};
-pub use digest::{ContentDigest, RangeDigest, RangeDigester, RecordDigest};
+pub use digest::{ContentDigest, RangeDigest, RangeDigester, RecordDigest, RecordHasher};
 pub use progress::{PartitionProgress, verdict_of};
 
 use serde::{Deserialize, Serialize};

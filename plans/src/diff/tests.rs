@@ -160,10 +160,10 @@ fn a_compacted_side_may_have_dropped_old_records_and_nothing_else() {
         ..record(offset)
     };
     let finish = |source: &[Record], target: &[Record]| {
-        let mut diff = CompactedDiff::default();
-        source.iter().for_each(|record| diff.push(Side::Source, record));
-        target.iter().for_each(|record| diff.push(Side::Target, record));
-        diff.finish()
+        let (mut one, mut other) = (CompactedDiff::default(), CompactedDiff::default());
+        source.iter().for_each(|record| one.push(Side::Source, record));
+        target.iter().for_each(|record| other.push(Side::Target, record));
+        one.join(other).finish()
     };
     let old = keyed(1, "a", Some("1"));
     let latest = keyed(7, "a", Some("2"));

@@ -25,7 +25,7 @@ pub use chain::{Chain, ChainError, ChainHead, Line};
 pub use entry::{Actor, Entry, EntryHash};
 pub use pseudonym::{PseudonymKind, Pseudonyms};
 pub use sign::{KeyError, PublicKey, Signature, Signer};
-pub use verify::{Broken, Signatures, Verified, verify};
+pub use verify::{Broken, Signatures, Verified, verify, verify_bytes};
 
 #[cfg(test)]
 mod tests;

@@ -94,16 +94,31 @@ fn every_single_byte_change_is_found_at_its_entry() {
     }
     for at in 0..good.len() {
         // Case, the low bit, whitespace, a digit, the end of a line: what an editor or a disk does to a byte.
-        for change in [0x20, 0x01, 0x04] {
+        for change in [0x20, 0x01, 0x04, 0x80] {
             let mut bytes = good.clone().into_bytes();
             bytes[at] ^= change;
-            let Ok(text) = String::from_utf8(bytes) else { continue };
             for trust in [None, Some(signer(1).public())] {
-                let broken = verify(&text, trust).expect_err(&format!("byte {at} of {good}"));
+                let broken = verify_bytes(&bytes, trust).expect_err(&format!("byte {at} of {good}"));
                 assert_eq!(broken.entry, entry_of_byte[at], "byte {at}: {broken}");
             }
         }
     }
+}
+
+#[test]
+fn bytes_that_are_no_text_are_not_taken_for_the_sign_that_stands_for_them() {
+    let mut chain = Chain::new("views", "towpath 0.1.0");
+    let mut lines = vec![chain.open(1, &signer(1), clusters())];
+    lines.push(chain.append(2, None, Body::Noted { sentence: "\u{fffd} was sent".into() }));
+    let good = export("views", "x", 9, &lines, None).into_bytes();
+    assert!(verify_bytes(&good, None).is_ok());
+    let at = good.windows(3).position(|bytes| bytes == "\u{fffd}".as_bytes()).unwrap();
+    let forged = [&good[..at], &[0xff], &good[at + 3..]].concat();
+    assert_eq!(verify_bytes(&forged, None).unwrap_err().entry, Some(1));
+    // What breaks first is named first.
+    let both = String::from_utf8_lossy(&forged).replace("\"sequence\":0", "\"sequence\":9").into_bytes();
+    let both = [&both[..], &[0xff]].concat();
+    assert_eq!(verify_bytes(&both, None).unwrap_err().entry, Some(0));
 }
 
 #[test]

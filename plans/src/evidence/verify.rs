@@ -104,6 +104,21 @@ pub fn verify(bundle: &str, trust: Option<PublicKey>) -> Result<Verified, Broken
     audit.finish(&header)
 }
 
+/// [`verify`] on a file's bytes: bytes that are no text are named as the entry that they stand in.
+pub fn verify_bytes(bundle: &[u8], trust: Option<PublicKey>) -> Result<Verified, Broken> {
+    let error = match std::str::from_utf8(bundle) {
+        Ok(text) => return verify(text, trust),
+        Err(error) => error,
+    };
+    let lines_before = bundle[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() as u64;
+    let no_text = Broken { entry: lines_before.checked_sub(1), why: "it is not UTF-8 text".into() };
+    // Something before it may be broken too; what comes after it does not matter.
+    match verify(&String::from_utf8_lossy(bundle), trust) {
+        Err(broken) if broken.entry < no_text.entry => Err(broken),
+        _ => Err(no_text),
+    }
+}
+
 fn read_header(text: &str) -> Result<BundleHeader, Broken> {
     let broken = |why: String| Broken { entry: None, why };
     let text = text.strip_suffix('\n').ok_or_else(|| broken("the first line is cut off".into()))?;

@@ -143,8 +143,14 @@ pub enum Step {
     Pause(String),
     /// SIGCONT.
     Resume(String),
+    /// Waits until a daemon's process ends by itself, however it ends.
+    AwaitExit(AwaitExit),
+    /// Sets a daemon's environment for every later start, in place of what was set before.
+    Environment(Environment),
     /// Does steps several times.
     Repeat(Repeat),
+    /// Does steps once for each of several values, which commands know as `${NAME}`.
+    ForEach(ForEach),
     /// Runs `towpath`.
     Towpath(Run),
     /// Runs a shell command in the scenario's folder.
@@ -585,6 +591,41 @@ pub struct ExpectOffsets {
 pub struct Repeat {
     /// How often.
     pub times: usize,
+    /// What.
+    pub steps: Vec<Step>,
+}
+
+/// A daemon's end.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwaitExit {
+    /// The daemon.
+    pub node: String,
+    /// The limit.
+    #[serde(default = "one_minute")]
+    pub within_s: u64,
+}
+
+/// A daemon's environment.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Environment {
+    /// The daemon.
+    pub of: String,
+    /// Variables; without any, what was set is gone.
+    #[serde(default)]
+    pub set: BTreeMap<String, String>,
+}
+
+/// Steps, once for each value.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForEach {
+    /// What commands and environments know the value by.
+    pub name: String,
+    /// The values.
+    #[serde(rename = "in")]
+    pub values: Vec<String>,
     /// What.
     pub steps: Vec<Step>,
 }

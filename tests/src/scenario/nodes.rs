@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
-use super::model::{Metric, Node, Scenario};
+use super::model::{AwaitExit, Environment, Metric, Node, Scenario};
 use super::world::World;
 use crate::daemon::Daemon;
 use crate::kafka::Kafka;
@@ -164,6 +164,28 @@ impl World<'_> {
             Fate::Pause => node.pause(),
             Fate::Resume => node.resume(),
         }
+    }
+
+    fn daemon(&mut self, name: &str) -> Result<&mut Daemon> {
+        match self.nodes.get_mut(name) {
+            Some(RunningNode::Daemon(daemon)) => Ok(daemon),
+            _ => bail!("{name:?} is no daemon of the scenario"),
+        }
+    }
+
+    /// Waits for the end of a daemon that nobody stops.
+    pub(super) async fn await_exit(&mut self, step: &AwaitExit) -> Result<()> {
+        let limit = Duration::from_secs(step.within_s);
+        self.daemon(&step.node)?.ended(limit).await.map(drop)
+    }
+
+    /// Sets the environment of a daemon's later starts.
+    pub(super) fn environment(&mut self, step: &Environment) -> Result<()> {
+        let filled: Result<Vec<(String, String)>> =
+            step.set.iter().map(|(key, value)| Ok((key.clone(), self.fill(value)?))).collect();
+        let filled = filled?;
+        self.daemon(&step.of)?.set_environment(filled);
+        Ok(())
     }
 
     /// Waits until a metric is within its bounds.

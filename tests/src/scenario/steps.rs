@@ -1,6 +1,6 @@
 //! Which step is done by whom.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::model::Step;
 use super::nodes::Fate;
@@ -35,6 +35,15 @@ impl World<'_> {
             Step::Start(node) => self.fate(node, Fate::Start).await,
             Step::Pause(node) => self.fate(node, Fate::Pause).await,
             Step::Resume(node) => self.fate(node, Fate::Resume).await,
+            Step::AwaitExit(step) => self.await_exit(step).await,
+            Step::Environment(step) => self.environment(step),
+            Step::ForEach(step) => {
+                for value in &step.values {
+                    self.set(step.name.clone(), value.clone());
+                    self.do_all(&step.steps).await.with_context(|| format!("{} = {value}", step.name))?;
+                }
+                Ok(())
+            }
             Step::Repeat(step) => {
                 for _ in 0..step.times {
                     self.do_all(&step.steps).await?;

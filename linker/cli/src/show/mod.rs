@@ -1,0 +1,128 @@
+//! What results look like: text of at most 100 columns, the verdict first, the next command last. Nothing here
+//! prints.
+
+pub mod fences;
+pub mod outcome;
+pub mod status;
+
+use comfy_table::{Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width, presets};
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+/// No line is longer.
+pub const COLUMNS_MAX: u16 = 100;
+/// What stands where there is nothing.
+pub const NOTHING: &str = "–";
+
+/// A table without frames, so that it can be copied.
+pub fn table(heads: &[&str], colours: bool) -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(COLUMNS_MAX)
+        .set_header(heads.iter().map(|head| Cell::new(head)));
+    match colours {
+        true => table.enforce_styling(),
+        false => table.force_no_tty(),
+    };
+    table
+}
+
+/// Right-aligns columns that hold numbers.
+pub fn numbers(table: &mut Table, columns: &[usize]) {
+    for &column in columns {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+/// Lets a column take `percent` of the line at most.
+pub fn at_most(table: &mut Table, column: usize, percent: u16) {
+    if let Some(column) = table.column_mut(column) {
+        column.set_constraint(ColumnConstraint::UpperBoundary(Width::Percentage(percent)));
+    }
+}
+
+/// How a cell is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// As it should be.
+    Good,
+    /// Worth a look.
+    Odd,
+    /// Somebody must act.
+    Bad,
+}
+
+/// A cell in its tone.
+pub fn cell(text: impl ToString, tone: Tone) -> Cell {
+    let color = match tone {
+        Tone::Good => Color::Green,
+        Tone::Odd => Color::Yellow,
+        Tone::Bad => Color::Red,
+    };
+    Cell::new(text).fg(color)
+}
+
+/// A whole number with its thousands apart.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number that may be unknown, or negative where there is none.
+pub fn maybe(number: Option<i64>) -> String {
+    number.and_then(|number| u64::try_from(number).ok()).map_or_else(|| NOTHING.into(), count)
+}
+
+/// A duration in the unit that a person would choose.
+pub fn duration(ms: i64) -> String {
+    let ms = ms.max(0);
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        60_000..3_600_000 => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1_000),
+        3_600_000..172_800_000 => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
+        _ => format!("{} d {} h", ms / 86_400_000, ms % 86_400_000 / 3_600_000),
+    }
+}
+
+/// A moment of today, UTC, to the millisecond.
+pub fn clock(at_ms: i64) -> String {
+    let format = format_description!("[hour]:[minute]:[second].[subsecond digits:3]Z");
+    moment(at_ms).and_then(|moment| moment.format(format).ok()).unwrap_or_else(|| at_ms.to_string())
+}
+
+/// A moment, UTC, to the minute.
+pub fn date(at_ms: i64) -> String {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute]Z");
+    moment(at_ms).and_then(|moment| moment.format(format).ok()).unwrap_or_else(|| at_ms.to_string())
+}
+
+fn moment(at_ms: i64) -> Option<OffsetDateTime> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_ms) * 1_000_000).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_times_read_as_people_write_them() {
+        assert_eq!((count(0), count(999), count(1_234_567)), ("0".into(), "999".into(), "1,234,567".into()));
+        assert_eq!((maybe(None), maybe(Some(-1)), maybe(Some(12))), ("–".into(), "–".into(), "12".into()));
+        let durations = [12, 3_450, 125_000, 7_260_000, 200_000_000].map(duration);
+        assert_eq!(durations, ["12 ms", "3.4 s", "2 min 5 s", "2 h 1 min", "2 d 7 h"]);
+        assert_eq!(date(1_795_438_800_000), "2026-11-23 13:00Z");
+        assert_eq!(clock(1_795_438_800_012), "13:00:00.012Z");
+    }
+}

@@ -1,0 +1,166 @@
+//! `towpath diff`: through the source's high watermarks of now, with a verdict that goes into evidence.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use towpath_plans::diff::DifferenceCounts;
+use towpath_plans::evidence::Body;
+use towpath_plans::gates::Verdict;
+use towpath_wire::client::TopicPartition;
+use towpath_wire::client::admin::OffsetSpec;
+
+use super::bounds;
+use super::run::{Diff, DiffReport, report_of};
+use super::state::Partition;
+use crate::error::{LinkerError, Side};
+use crate::operation::{Operation, Progress};
+
+/// How long the mirror may stand still before a verdict is given without what it does not hold.
+const MIRROR_STALL_MAX: Duration = Duration::from_secs(30);
+/// How often progress is told.
+const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+
+/// See [`Diff::verify`].
+pub(super) async fn verify(
+    diff: &Diff,
+    anew: bool,
+    operation: &Operation,
+) -> Result<DiffReport, LinkerError> {
+    let ids: Vec<TopicPartition> =
+        diff.link.mirror.partitions().into_iter().map(|placed| placed.replicator.id.clone()).collect();
+    let ends = bounds::list(&diff.link.source.client, Side::Source, &ids, OffsetSpec::Latest).await?;
+    if anew {
+        begin_anew(diff).await;
+    }
+    let stop = CancellationToken::new();
+    let mut asked = operation.aborted();
+    let compared = tokio::select! {
+        compared = through(diff, &ends, &stop, operation) => compared,
+        never = tell_progress(diff, &ends, operation) => never,
+        reason = aborted(&mut asked) => Err(LinkerError::refused(
+            format!("aborted: {reason}; what was compared is kept"),
+            "run it again to go on",
+        )),
+    };
+    operation.progress(None);
+    stop.cancel();
+    compared?;
+    conclude(diff, &ends, operation).await
+}
+
+async fn aborted(asked: &mut tokio::sync::watch::Receiver<Option<String>>) -> String {
+    let reason = asked.wait_for(Option::is_some).await.map(|reason| reason.clone().unwrap_or_default());
+    match reason {
+        Ok(reason) => reason,
+        // Whoever could ask is gone.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Forgets what was compared.
+async fn begin_anew(diff: &Diff) {
+    let _turn = diff.turn.lock().await;
+    let mut partitions = diff.partitions.lock();
+    for (id, partition) in partitions.iter_mut() {
+        if let Some(placed) = diff.link.mirror.partition(id) {
+            let positions = placed.replicator.positions();
+            let note = diff.from_the_beginning(id, partition.note.topic_ids, &positions);
+            *partition = Partition::new(note);
+        }
+    }
+}
+
+/// Compares until every partition has come to its end, or the mirror brings nothing more.
+async fn through(
+    diff: &Diff,
+    ends: &BTreeMap<TopicPartition, i64>,
+    stop: &CancellationToken,
+    operation: &Operation,
+) -> Result<(), LinkerError> {
+    let mut progress = diff.link.mirror.progress();
+    loop {
+        progress.mark_unchanged();
+        let more = diff.round(Some(ends), stop).await?;
+        let left = diff.tail(ends);
+        let Some(first) = left.first() else { return Ok(()) };
+        if more {
+            continue;
+        }
+        let Ok(changed) = tokio::time::timeout(MIRROR_STALL_MAX, progress.changed()).await else {
+            operation.step(
+                None,
+                format!(
+                    "{} partitions are not compared through: the mirror brought nothing for {} s; the first is {} at \
+                     offset {} of {}",
+                    left.len(),
+                    MIRROR_STALL_MAX.as_secs(),
+                    first.id,
+                    first.from,
+                    first.to
+                ),
+            );
+            return Ok(());
+        };
+        // The mirror lives as long as the link.
+        let _ = changed;
+    }
+}
+
+async fn tell_progress(
+    diff: &Diff,
+    ends: &BTreeMap<TopicPartition, i64>,
+    operation: &Operation,
+) -> Result<(), LinkerError> {
+    loop {
+        let (mut done, mut total) = (0, 0);
+        {
+            let partitions = diff.partitions.lock();
+            for (id, end) in ends {
+                let progress = partitions.get(id).map(|partition| &partition.note.progress);
+                let (from, through) = progress.map_or((0, 0), |progress| (progress.from, progress.through));
+                total += end.saturating_sub(from).max(0) as u64;
+                done += through.min(*end).saturating_sub(from).max(0) as u64;
+            }
+        }
+        operation.progress(Some(Progress { what: "offsets compared".into(), done, total }));
+        diff.link.env.sleep(PROGRESS_EVERY).await;
+    }
+}
+
+/// The verdict, in evidence.
+async fn conclude(
+    diff: &Diff,
+    ends: &BTreeMap<TopicPartition, i64>,
+    operation: &Operation,
+) -> Result<DiffReport, LinkerError> {
+    diff.write_evidence().await?;
+    let (report, body) = {
+        let partitions = diff.partitions.lock();
+        let report = report_of(&partitions, ends);
+        let ours: Vec<&Partition> = ends.keys().filter_map(|id| partitions.get(id)).collect();
+        let mut counts = DifferenceCounts::default();
+        for partition in &ours {
+            counts.merge(&partition.note.progress.counts);
+        }
+        let body = Body::DiffVerdict {
+            verdict: report.verdict,
+            partitions: ours.iter().map(|partition| partition.compared()).collect(),
+            counts,
+            samples: ours.iter().flat_map(|partition| partition.note.samples.clone()).collect(),
+        };
+        (report, body)
+    };
+    diff.link.ledger.record_signed(None, vec![body]).await?;
+    let (records, differences) = (report.records, report.differences);
+    operation.step(
+        None,
+        match report.verdict {
+            Verdict::Pass => format!("{records} records compared, all equal"),
+            Verdict::Fail => format!("{differences} differences in {records} records"),
+            Verdict::Inconclusive if records == 0 => "nothing was compared: that proves nothing".into(),
+            Verdict::Inconclusive => format!("{records} records compared and equal, but not to the end"),
+        },
+    );
+    Ok(report)
+}

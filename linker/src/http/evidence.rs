@@ -1,0 +1,27 @@
+//! A family's evidence, for auditors.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+
+use super::Shared;
+use super::body::EvidenceLines;
+use super::families::running;
+use super::problem::Refusal;
+
+/// `GET /v1/families/{family}/evidence`: the chain as it stands.
+pub async fn lines(
+    State(shared): State<Shared>,
+    Path(family): Path<String>,
+) -> Result<Json<EvidenceLines>, Refusal> {
+    let lines = running(&shared, &family)?.link.ledger.lines().await?;
+    let lines = lines.iter().map(ToString::to_string).collect();
+    Ok(Json(EvidenceLines { family, lines }))
+}
+
+/// `GET /v1/families/{family}/evidence/bundle`: one file for `towpath evidence verify`.
+pub async fn bundle(State(shared): State<Shared>, Path(family): Path<String>) -> Result<Response, Refusal> {
+    let bundle = running(&shared, &family)?.link.ledger.bundle().await?;
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], bundle).into_response())
+}

@@ -1,0 +1,233 @@
+//! Families: status, verbs, translation of offsets, fences.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use towpath_plans::transition::{GroupMove, Verb};
+use towpath_wire::client::TopicPartition;
+
+use super::Shared;
+use super::body::{FenceSeen, Fences, LinkBody, PlanChecked, TranslateQuery, Translated, VerbBody};
+use super::guard::Caller;
+use super::problem::Refusal;
+use crate::error::{LinkerError, Side};
+use crate::moves::GroupStatus;
+use crate::operation::{Operation, OperationView};
+use crate::service::Running;
+use crate::status::{FamilyStatus, ServiceStatus};
+
+type Body = Result<Json<VerbBody>, JsonRejection>;
+type Begun = Result<(StatusCode, Json<OperationView>), Refusal>;
+
+/// `GET /v1/status`.
+pub async fn all(State(shared): State<Shared>) -> Json<ServiceStatus> {
+    Json(ServiceStatus::of(&shared.service))
+}
+
+/// `GET /v1/families/{family}/status`.
+pub async fn status(
+    State(shared): State<Shared>,
+    Path(family): Path<String>,
+) -> Result<Json<FamilyStatus>, Refusal> {
+    Ok(Json(FamilyStatus::of(&*running(&shared, &family)?)))
+}
+
+/// `POST /v1/plans/check`: changes nothing.
+pub async fn check(
+    State(shared): State<Shared>,
+    body: Result<Json<LinkBody>, JsonRejection>,
+) -> Result<Json<PlanChecked>, Refusal> {
+    let Json(body) = body?;
+    let checked = shared.service.check(&body.file, &body.yaml).await?;
+    Ok(Json(PlanChecked {
+        family: checked.file.plan.family.clone(),
+        plan_hash: checked.file.plan.hash().to_string(),
+        topics: checked.topics,
+        source: (&checked.source).into(),
+        target: (&checked.target).into(),
+    }))
+}
+
+/// `POST /v1/links`.
+pub async fn link(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    body: Result<Json<LinkBody>, JsonRejection>,
+) -> Begun {
+    let Json(body) = body?;
+    begun(shared.service.link(&body.file, &body.yaml, &caller.sign(&body.request)).await)
+}
+
+/// `POST /v1/families/{family}/cutover`.
+pub async fn cutover(
+    state: State<Shared>,
+    caller: Extension<Caller>,
+    family: Path<String>,
+    body: Body,
+) -> Begun {
+    moved(Verb::Cutover, state, caller, family, body).await
+}
+
+/// `POST /v1/families/{family}/rollback`.
+pub async fn rollback(
+    state: State<Shared>,
+    caller: Extension<Caller>,
+    family: Path<String>,
+    body: Body,
+) -> Begun {
+    moved(Verb::Rollback, state, caller, family, body).await
+}
+
+async fn moved(
+    verb: Verb,
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path(family): Path<String>,
+    body: Body,
+) -> Begun {
+    let Json(body) = body?;
+    known(&shared, &family)?;
+    let request = caller.sign(&body.request);
+    begun(shared.service.move_groups(verb, &family, body.group.as_deref(), &request).await)
+}
+
+/// `POST /v1/families/{family}/pause`.
+pub async fn pause(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path(family): Path<String>,
+    body: Body,
+) -> Begun {
+    let Json(body) = body?;
+    known(&shared, &family)?;
+    begun(shared.service.pause(&family, &caller.sign(&body.request)).await)
+}
+
+/// `POST /v1/families/{family}/resume`.
+pub async fn resume(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path(family): Path<String>,
+    body: Body,
+) -> Begun {
+    let Json(body) = body?;
+    known(&shared, &family)?;
+    let accept_loss = body.accept_loss.iter().map(|text| partition(text)).collect::<Result<_, _>>()?;
+    begun(shared.service.resume(&family, accept_loss, &caller.sign(&body.request)).await)
+}
+
+/// `POST /v1/families/{family}/cancel`.
+pub async fn cancel(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path(family): Path<String>,
+    body: Body,
+) -> Begun {
+    let Json(body) = body?;
+    known(&shared, &family)?;
+    begun(shared.service.cancel(&family, &caller.sign(&body.request)).await)
+}
+
+/// `POST /v1/families/{family}/complete`.
+pub async fn complete(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path(family): Path<String>,
+    body: Body,
+) -> Begun {
+    let Json(body) = body?;
+    known(&shared, &family)?;
+    let request = caller.sign(&body.request);
+    let group = body.group.as_deref();
+    begun(shared.service.complete(&family, group, body.accept_no_stop, &request).await)
+}
+
+/// `POST /v1/families/{family}/diff`.
+pub async fn diff(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path(family): Path<String>,
+    body: Body,
+) -> Begun {
+    let Json(body) = body?;
+    known(&shared, &family)?;
+    begun(shared.service.diff(&family, body.anew, &caller.sign(&body.request)).await)
+}
+
+/// `GET /v1/families/{family}/translate?topic&partition&offset&reverse`.
+pub async fn translate(
+    State(shared): State<Shared>,
+    Path(family): Path<String>,
+    query: Result<Query<TranslateQuery>, QueryRejection>,
+) -> Result<Json<Translated>, Refusal> {
+    let Query(query) = query?;
+    let running = running(&shared, &family)?;
+    let side = if query.reverse { Side::Target } else { Side::Source };
+    let id = TopicPartition::new(&query.topic, query.partition);
+    // A partition that is not mirrored is a mistake of the caller, an offset without counterpart is an answer.
+    running.link.translator.map(&id)?;
+    let found = running.link.translator.position(side, &id, query.offset);
+    Ok(Json(Translated {
+        family,
+        topic: query.topic,
+        partition: query.partition,
+        side,
+        offset: query.offset,
+        translated: found.as_ref().ok().copied(),
+        because: found.err().map(|untranslatable| untranslatable.reason),
+    }))
+}
+
+/// `GET /v1/families/{family}/fences`.
+pub async fn fences(
+    State(shared): State<Shared>,
+    Path(family): Path<String>,
+) -> Result<Json<Fences>, Refusal> {
+    let running = running(&shared, &family)?;
+    let fences = running.movers.values().map(|mover| fence_of(&mover.record(), mover.status())).collect();
+    Ok(Json(Fences { family, fences }))
+}
+
+fn fence_of(record: &GroupMove, status: Option<GroupStatus>) -> FenceSeen {
+    // The state as the journal spells it.
+    let state = serde_json::to_value(record.state).ok();
+    FenceSeen {
+        group: record.group.clone(),
+        state: state.as_ref().and_then(|state| state.as_str()).unwrap_or_default().to_owned(),
+        instance_id: record.fence_instance_id(),
+        held: record.fence.clone(),
+        alarms: status.map(|status| status.alarms).unwrap_or_default(),
+    }
+}
+
+/// The running family, or 404 when no plan of this name is linked.
+pub fn running(shared: &Shared, family: &str) -> Result<Arc<Running>, Refusal> {
+    known(shared, family)?;
+    Ok(shared.service.family(family)?)
+}
+
+fn known(shared: &Shared, family: &str) -> Result<(), Refusal> {
+    match shared.service.family(family) {
+        Err(LinkerError::Refused { problem, fix }) if !shared.service.starting().contains_key(family) => {
+            Err(Refusal::caller(StatusCode::NOT_FOUND, problem, fix))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn partition(text: &str) -> Result<TopicPartition, Refusal> {
+    let parts = text.rsplit_once('-').and_then(|(topic, index)| Some((topic, i32::from_str(index).ok()?)));
+    let Some((topic, index)) = parts else {
+        let fix = "name it as `towpath status` does, for example views-0";
+        return Err(Refusal::caller(StatusCode::BAD_REQUEST, format!("{text} is no TOPIC-PARTITION"), fix));
+    };
+    Ok(TopicPartition::new(topic, index))
+}
+
+fn begun(operation: Result<Arc<Operation>, LinkerError>) -> Begun {
+    Ok((StatusCode::ACCEPTED, Json(operation?.view())))
+}

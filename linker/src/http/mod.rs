@@ -1,0 +1,104 @@
+//! The HTTP API of the linking service: who may call it, what it answers, and its bounds.
+//!
+//! Verbs answer `202 Accepted` with an operation; `GET /v1/operations/{id}/events` follows it. Everything that is
+//! not a success is a document `{schema, error: {kind, message, fix}}`.
+
+pub mod body;
+mod events;
+mod evidence;
+mod families;
+pub mod guard;
+mod limits;
+mod operations;
+mod pages;
+mod problem;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::LinkerError;
+use crate::service::Service;
+use guard::{Guard, Right};
+use limits::Limiter;
+use problem::Refusal;
+
+/// What handlers share.
+#[derive(Clone)]
+struct Shared {
+    service: Arc<Service>,
+    /// Streams of events end when the service drains.
+    stop: CancellationToken,
+    limiter: Arc<Limiter>,
+}
+
+/// Serves the API on `socket` until `stop`; requests under way are answered, streams of events end.
+///
+/// # Errors
+/// A token of the service's file cannot be read or is not safe, or the socket fails.
+pub async fn serve(
+    service: Arc<Service>,
+    socket: TcpListener,
+    stop: CancellationToken,
+) -> Result<(), LinkerError> {
+    let guard = Arc::new(Guard::new(&service.config().tokens)?);
+    let limiter = Limiter::new(service.config().limits.http_requests_max, service.registry())?;
+    let router = router(Shared { service, stop: stop.clone(), limiter }, guard);
+    axum::serve(socket, router)
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
+        .map_err(|error| LinkerError::Bug(format!("the HTTP API ended: {error}")))
+}
+
+fn router(shared: Shared, guard: Arc<Guard>) -> Router {
+    let limiter = shared.limiter.clone();
+    let needs =
+        |router: Router<Shared>, right: Right| router.route_layer(from_fn_with_state(right, guard::require));
+    let family = |path: &str| format!("/v1/families/{{family}}/{path}");
+    let read = Router::new()
+        .route("/metrics", get(pages::metrics))
+        .route("/v1/status", get(families::all))
+        .route(&family("status"), get(families::status))
+        .route(&family("translate"), get(families::translate))
+        .route(&family("fences"), get(families::fences))
+        .route("/v1/operations", get(operations::list))
+        .route("/v1/operations/{id}", get(operations::one))
+        .route("/v1/operations/{id}/events", get(events::follow));
+    let audit = Router::new()
+        .route(&family("evidence"), get(evidence::lines))
+        .route(&family("evidence/bundle"), get(evidence::bundle));
+    let operate = Router::new()
+        .route("/v1/plans/check", post(families::check))
+        .route("/v1/links", post(families::link))
+        .route(&family("cutover"), post(families::cutover))
+        .route(&family("rollback"), post(families::rollback))
+        .route(&family("pause"), post(families::pause))
+        .route(&family("resume"), post(families::resume))
+        .route(&family("cancel"), post(families::cancel))
+        .route(&family("diff"), post(families::diff))
+        .route("/v1/operations/{id}/abort", post(operations::abort));
+    let approve = Router::new().route(&family("complete"), post(families::complete));
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(pages::ready))
+        .merge(needs(read, Right::Read))
+        .merge(needs(audit, Right::Audit))
+        .merge(needs(operate, Right::Operate))
+        .merge(needs(approve, Right::Approve))
+        .fallback(async || Refusal::unknown("this address", "see docs/operating.md for the API's"))
+        .method_not_allowed_fallback(async || {
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            Refusal::caller(status, "this address does not take this method", "GET reads, POST changes")
+        })
+        .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
+        .layer(from_fn(limits::in_time))
+        .layer(from_fn_with_state(guard, guard::admit))
+        .layer(from_fn_with_state(limiter, limits::in_turn))
+        .with_state(shared)
+}
