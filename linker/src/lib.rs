@@ -11,6 +11,7 @@ pub mod diff;
 pub mod error;
 pub mod evidence;
 pub mod http;
+pub mod groups;
 pub mod link;
 pub mod metrics;
 pub mod moves;

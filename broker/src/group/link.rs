@@ -204,5 +204,6 @@ fn state_of(cell: &mut Cell, now: Now) -> LinkGroupState {
         held_fetchers: cell.fetchers.len() as u32,
         offsets,
         commit_times_ms,
+        now_ms: now.wall_ms,
     }
 }

@@ -1,5 +1,24 @@
 //! Moving consumer groups: carries out what [`towpath_plans::transition`] decides, one step at a time.
+//!
+//! The journal is written before each effect; [`executor`] alone does both. [`duties`] is what a group needs while
+//! nothing moves: positions synced, the fence kept alive, an eye on whoever is left behind.
 
+mod adopt;
+mod clock;
+mod complete;
+mod drain;
+mod duties;
+mod effects;
+mod ending;
+mod executor;
+pub mod failpoint;
+mod fencing;
 mod mover;
+mod observe;
+mod rights;
+mod run;
+mod status;
+mod verify;
+mod way_back;
 
-pub use mover::{GroupStatus, Mover};
+pub use mover::{GroupStatus, Mover, PositionSeen};

@@ -2,14 +2,22 @@
 
 use std::sync::Arc;
 
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use towpath_plans::evidence::Body;
 use towpath_plans::model::GroupPlan;
-use towpath_plans::steps::Step;
-use towpath_plans::transition::{GroupMove, Verb};
+use towpath_plans::steps::{Step, cutover_steps, rollback_steps};
+use towpath_plans::transition::{Event, GroupMove, GroupState, Verb, transition};
 
+use super::duties::Memory;
+use super::run::Run;
 use crate::diff::Diff;
 use crate::error::LinkerError;
+use crate::groups::fence::Fence;
+use crate::groups::route::TargetGroup;
 use crate::link::Link;
 use crate::operation::{Ending, Operation, Request};
 
@@ -53,62 +61,194 @@ pub struct GroupStatus {
 
 /// Moves one group. Shared as `Arc<Mover>`.
 pub struct Mover {
-    #[allow(dead_code)]
-    link: Arc<Link>,
-    #[allow(dead_code)]
-    diff: Arc<Diff>,
-    #[allow(dead_code)]
-    group: GroupPlan,
+    pub(super) link: Arc<Link>,
+    pub(super) diff: Arc<Diff>,
+    pub(super) group: GroupPlan,
+    pub(super) fence: Fence,
+    pub(super) target: TargetGroup,
+    pub(super) memory: Mutex<Memory>,
+    pub(super) status: RwLock<Option<GroupStatus>>,
+    /// Whoever changes the record, at either side, holds it: a verb, or one round of duties.
+    pub(super) acting: tokio::sync::Mutex<()>,
+    /// Held by a verb for its whole time: a second one is refused, not queued.
+    verbs: tokio::sync::Mutex<()>,
+    /// Whether what a crash left half done is ended, and duties are followed.
+    pub(super) ready: watch::Sender<bool>,
+    /// The service stops: effects are not begun any more.
+    pub(super) stop: CancellationToken,
 }
 
 impl Mover {
     /// The mover of `group`; its record comes from the journal.
     pub fn new(link: Arc<Link>, diff: Arc<Diff>, group: GroupPlan) -> Arc<Mover> {
-        Arc::new(Mover { link, diff, group })
+        let now_ms = link.env.now_ms();
+        let instance_id = GroupMove::new(link.family(), group.name.as_str(), now_ms).fence_instance_id();
+        let fence = Fence::new(link.source.client.clone(), link.env.clone(), &group.name, instance_id);
+        let target = TargetGroup::new(link.target.client.clone(), link.family(), &group.name);
+        Arc::new(Mover {
+            link,
+            diff,
+            group,
+            fence,
+            target,
+            memory: Mutex::default(),
+            status: RwLock::default(),
+            acting: tokio::sync::Mutex::new(()),
+            verbs: tokio::sync::Mutex::new(()),
+            ready: watch::Sender::new(false),
+            stop: CancellationToken::new(),
+        })
     }
 
     /// Declares the group at the target, ends what a crash left half done, then follows: syncs positions while the
     /// route is `source`, heartbeats the fence and commits back while it is `target`. Until `stop`.
-    pub async fn run(self: Arc<Self>, _stop: CancellationToken) {
-        unimplemented!("the movers' owner is at it")
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let stopped = async {
+            stop.cancelled().await;
+            // A verb that is under way ends at its next step; recovery goes on from the journal.
+            self.stop.cancel();
+        };
+        tokio::join!(stopped, self.follow());
     }
 
     /// The steps that a verb would take: what `--dry-run` prints, and what a run executes.
-    pub fn steps(&self, _verb: Verb) -> Vec<Step> {
-        unimplemented!("the movers' owner is at it")
+    pub fn steps(&self, verb: Verb) -> Vec<Step> {
+        match verb {
+            Verb::Cutover => cutover_steps(&self.link.plan, &self.group),
+            Verb::Rollback => rollback_steps(&self.link.plan, &self.group),
+        }
     }
 
     /// Cuts over or rolls back, to the end. A dry run evaluates the gates and answers the steps.
-    pub async fn execute(&self, _verb: Verb, _request: &Request, _operation: &Operation) -> Ending {
-        unimplemented!("the movers' owner is at it")
+    pub async fn execute(&self, verb: Verb, request: &Request, operation: &Operation) -> Ending {
+        let Ok(_verb) = self.verbs.try_lock() else { return self.busy() };
+        self.wait_until_ready(operation).await;
+        let _acting = self.acting.lock().await;
+        let record = self.record();
+        if record.state == verb.destination_state() {
+            return Ending::done(json!({
+                "group": self.group.name, "verb": verb, "attempt": record.attempt, "result": "nothing_to_do",
+                "state": record.state,
+            }));
+        }
+        let mut run = Run::asked(&self.link.env, request, operation).of(&self.group.name, self.group.pause_max_ms);
+        run.bodies.push(self.requested(&verb.to_string(), request));
+        if request.dry_run {
+            return self.dry_run(verb, &mut run).await;
+        }
+        let begin = Event::Begin {
+            verb,
+            actor: request.actor.clone(),
+            reason: request.reason.clone(),
+            plan_hash: self.link.plan_hash,
+        };
+        let next = match transition(&record, &begin, self.link.env.now_ms()) {
+            Ok(next) => next,
+            Err(refused) => {
+                let problem = format!("group {} is {:?}: {verb} is refused", refused.group, refused.state);
+                return Ending::failed(&LinkerError::refused(problem, refused.fix));
+            }
+        };
+        let outcome = self.carry_out(&mut run, next).await;
+        self.settle_evidence(&mut run).await;
+        self.look_around().await;
+        self.ending(verb, &run, outcome)
+    }
+
+    async fn dry_run(&self, verb: Verb, run: &mut Run<'_>) -> Ending {
+        let record = GroupMove { verb: Some(verb), ..self.record() };
+        let report = match self.evaluate_gates(run, &record).await {
+            Ok(report) => report,
+            Err(error) => return Ending::failed(&error),
+        };
+        self.settle_evidence(run).await;
+        self.dry_ending(verb, &report)
     }
 
     /// Gives up the way back. `accept_no_stop`: the person accepts that nothing durable stops the group at the
     /// source.
-    pub async fn complete(
-        &self,
-        _request: &Request,
-        _accept_no_stop: bool,
-        _operation: &Operation,
-    ) -> Ending {
-        unimplemented!("the movers' owner is at it")
+    pub async fn complete(&self, request: &Request, accept_no_stop: bool, operation: &Operation) -> Ending {
+        let Ok(_verb) = self.verbs.try_lock() else { return self.busy() };
+        self.wait_until_ready(operation).await;
+        let _acting = self.acting.lock().await;
+        let mut run = Run::asked(&self.link.env, request, operation).of(&self.group.name, self.group.pause_max_ms);
+        run.bodies.push(self.requested("complete", request));
+        match self.give_up_way_back(&mut run, request, accept_no_stop).await {
+            Ok(ending) => ending,
+            Err(error) => Ending::failed(&error),
+        }
     }
 
     /// Drops the route; only while the group is on the source.
     ///
     /// # Errors
     /// The group is not on the source, or the target refuses.
-    pub async fn cancel(&self, _request: &Request) -> Result<(), LinkerError> {
-        unimplemented!("the movers' owner is at it")
+    pub async fn cancel(&self, request: &Request) -> Result<(), LinkerError> {
+        let Ok(_verb) = self.verbs.try_lock() else {
+            return Err(LinkerError::refused(self.under_way(), "wait for its end: `towpath watch`"));
+        };
+        let _acting = self.acting.lock().await;
+        let record = self.record();
+        if record.state == GroupState::Cancelled {
+            return Ok(());
+        }
+        let mut run = Run::resumed(&self.link.env).of(&self.group.name, self.group.pause_max_ms);
+        run.actor = Some(super::run::actor(&request.actor));
+        run.bodies.push(self.requested("cancel", request));
+        if request.dry_run {
+            self.settle_evidence(&mut run).await;
+            return Ok(());
+        }
+        let event = Event::Cancel { actor: request.actor.clone(), reason: request.reason.clone() };
+        let next = transition(&record, &event, self.link.env.now_ms()).map_err(|refused| {
+            let problem = format!("group {} is {:?}: cancel is refused", refused.group, refused.state);
+            LinkerError::refused(problem, refused.fix)
+        })?;
+        let outcome = self.carry_out(&mut run, next).await;
+        self.settle_evidence(&mut run).await;
+        outcome
     }
 
     /// The journal's record.
     pub fn record(&self) -> GroupMove {
-        unimplemented!("the movers' owner is at it")
+        let (family, group) = (self.link.family(), self.group.name.as_str());
+        let journaled = self.link.journal.with(|recorded| {
+            recorded.families.get(family).and_then(|family| family.groups.get(group)).cloned()
+        });
+        journaled.unwrap_or_else(|| GroupMove::new(family, group, self.link.env.now_ms()))
     }
 
     /// The group as observed last; `None` before the first look.
     pub fn status(&self) -> Option<GroupStatus> {
-        unimplemented!("the movers' owner is at it")
+        let mut status = self.status.read().clone()?;
+        status.record = self.record();
+        Some(status)
+    }
+
+    fn requested(&self, verb: &str, request: &Request) -> Body {
+        Body::Requested {
+            verb: verb.into(),
+            group: Some(self.group.name.clone()),
+            dry_run: request.dry_run,
+            reason: request.reason.clone(),
+            plan_hash: Some(self.link.plan_hash),
+        }
+    }
+
+    async fn wait_until_ready(&self, operation: &Operation) {
+        if !*self.ready.borrow() {
+            let text = "waiting until what was under way before the service started has ended";
+            operation.step(Some(&self.group.name), text);
+        }
+        // The sender lives as long as `self`.
+        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
+    }
+
+    fn busy(&self) -> Ending {
+        Ending::failed(&LinkerError::refused(self.under_way(), "wait for its end: `towpath watch`"))
+    }
+
+    fn under_way(&self) -> String {
+        format!("a verb is under way for group {}", self.group.name)
     }
 }

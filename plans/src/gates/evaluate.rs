@@ -299,9 +299,12 @@ impl Judge<'_> {
 
     fn clock_skew(&self, seen: &Observations) -> Gate {
         let limit_ms = self.limits.clock_skew_ms_max;
-        self.gate(GateName::ClockSkew, format_duration(limit_ms), seen.clock_skew_ms.as_ref(), |skew_ms| {
-            let observed = format_duration(*skew_ms);
-            if *skew_ms > limit_ms {
+        self.gate(GateName::ClockSkew, format_duration(limit_ms), seen.clock_skew.as_ref(), |skew| {
+            let mut observed = format_duration(skew.largest_ms);
+            if !skew.unseen.is_empty() {
+                observed.push_str(&format!("; not to be seen: {}", skew.unseen.join(", ")));
+            }
+            if skew.largest_ms > limit_ms {
                 let fix = "mend NTP on the machine whose clock is off, or raise gates.clock_skew_max";
                 return Finding::fail(observed, "lag and pause could not be trusted", fix);
             }

@@ -10,7 +10,7 @@ mod permissions;
 
 pub use evaluate::{GateContext, evaluate};
 pub use observe::{
-    DiffObserved, LagObserved, MembersObserved, Observations, Observed, Permission, TransactionObserved,
+    ClockSkewObserved, DiffObserved, LagObserved, MembersObserved, Observations, Observed, Permission, TransactionObserved,
     WayBackObserved,
 };
 pub use permissions::{Resource, Right, Stage, rights};

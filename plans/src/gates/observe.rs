@@ -90,6 +90,16 @@ pub struct Permission {
     pub grant: String,
 }
 
+/// How far clocks differ.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockSkewObserved {
+    /// Largest difference between any two of the clocks that can be seen, ms.
+    pub largest_ms: u64,
+    /// Whose clock the protocol does not show, as `source`: a cluster with ZooKeeper tells its time to nobody.
+    /// Named in the observation; no limit is met or missed by it.
+    pub unseen: Vec<String>,
+}
+
 /// How far the way back reaches.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WayBackObserved {
@@ -115,8 +125,8 @@ pub struct Observations {
     pub mirrored: Vec<String>,
     /// The rights that the verb needs.
     pub permissions: Option<Observed<Vec<Permission>>>,
-    /// Largest difference between any two clocks of service, source and target, ms.
-    pub clock_skew_ms: Option<Observed<u64>>,
+    /// The clocks of service, source and target.
+    pub clock_skew: Option<Observed<ClockSkewObserved>>,
     /// Whether a test entry was written; the text is the store's error.
     pub evidence: Option<Observed<Result<(), String>>>,
     /// How far the way back reaches.

@@ -48,7 +48,7 @@ fn well() -> Observations {
         }),
         mirrored: vec!["views".into()],
         permissions: now(vec![permission(true)]),
-        clock_skew_ms: now(3),
+        clock_skew: now(skew(3)),
         evidence: now(Ok(())),
         way_back: now(WayBackObserved {
             reaches_ms: Some(7 * 86_400_000),
@@ -56,6 +56,10 @@ fn well() -> Observations {
         }),
         moved: Default::default(),
     }
+}
+
+fn skew(largest_ms: u64) -> ClockSkewObserved {
+    ClockSkewObserved { largest_ms, unseen: Vec::new() }
 }
 
 fn permission(granted: bool) -> Permission {
@@ -99,17 +103,17 @@ fn nothing_observed_is_inconclusive_and_never_a_pass() {
 #[test]
 fn an_old_observation_is_inconclusive_and_an_old_failure_stays_one() {
     let mut seen = well();
-    seen.clock_skew_ms = Some(Observed { value: 3, at_ms: NOW_MS - 30_001 });
+    seen.clock_skew = Some(Observed { value: skew(3), at_ms: NOW_MS - 30_001 });
     let gate = refusing(&plan(), &seen);
     assert_eq!(
         (gate.name, gate.verdict, gate.age_ms),
         (GateName::ClockSkew, Verdict::Inconclusive, Some(30_001))
     );
-    seen.clock_skew_ms = Some(Observed { value: 900, at_ms: NOW_MS - 30_001 });
+    seen.clock_skew = Some(Observed { value: skew(900), at_ms: NOW_MS - 30_001 });
     assert_eq!(refusing(&plan(), &seen).verdict, Verdict::Fail);
-    seen.clock_skew_ms = Some(Observed { value: 3, at_ms: NOW_MS - 30_000 });
+    seen.clock_skew = Some(Observed { value: skew(3), at_ms: NOW_MS - 30_000 });
     assert_eq!(judge(Verb::Cutover, &plan(), &seen).verdict, Verdict::Pass);
-    seen.clock_skew_ms = Some(Observed { value: 3, at_ms: NOW_MS + 501 });
+    seen.clock_skew = Some(Observed { value: skew(3), at_ms: NOW_MS + 501 });
     assert!(refusing(&plan(), &seen).reason.contains("in the future"));
 }
 
@@ -234,7 +238,18 @@ fn permissions_evidence_skew_and_way_back_each_refuse_with_their_fix() {
     seen.evidence = now(Err("503 slow down".into()));
     assert_eq!(refusing(&plan(), &seen).reason, "503 slow down");
     let mut seen = well();
-    seen.clock_skew_ms = now(501);
+    seen.clock_skew = now(skew(501));
+    assert_eq!(refusing(&plan(), &seen).name, GateName::ClockSkew);
+    let unseen = vec!["source".to_string()];
+    seen.clock_skew = now(ClockSkewObserved { largest_ms: 3, unseen: unseen.clone() });
+    let report = judge(Verb::Cutover, &plan(), &seen);
+    let gate = report.gates.iter().find(|gate| gate.name == GateName::ClockSkew).unwrap();
+    assert_eq!(
+        (gate.verdict, gate.observed.as_deref()),
+        (Verdict::Pass, Some("3ms; not to be seen: source")),
+        "a cluster that shows its clock to nobody keeps nobody from moving"
+    );
+    seen.clock_skew = now(ClockSkewObserved { largest_ms: 501, unseen });
     assert_eq!(refusing(&plan(), &seen).name, GateName::ClockSkew);
     let mut seen = well();
     seen.way_back = now(WayBackObserved { reaches_ms: Some(3_600_000), limited_by: Some("views-2".into()) });

@@ -78,6 +78,7 @@ pub(super) fn is_harmless(api_key: i16) -> bool {
             | ApiKey::DescribeConfigs
             | ApiKey::DescribeLogDirs
             | ApiKey::DescribeCluster
+            | ApiKey::DescribeQuorum
             | ApiKey::DescribeProducers
             | ApiKey::DescribeTransactions
             | ApiKey::ListTransactions

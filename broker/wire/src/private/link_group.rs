@@ -133,6 +133,9 @@ pub struct LinkGroupState {
     /// When each of `offsets` was committed, in ms since the epoch: same length, same order.
     #[serde(default)]
     pub commit_times_ms: Vec<i64>,
+    /// The coordinator's clock when it answered, in ms since the epoch; 0: it does not say.
+    #[serde(default)]
+    pub now_ms: i64,
 }
 
 /// A member of a group.

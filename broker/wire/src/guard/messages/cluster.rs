@@ -207,6 +207,84 @@ pub(super) static DESCRIBE_CLUSTER: Api = api(
     ),
 );
 
+/// How many bytes a port takes there: the one unsigned field of the protocol.
+const U16: Kind = I16;
+
+const REPLICA_STATE: Kind = structure::<m::describe_quorum_response::ReplicaState>(&[
+    field("replica_id", I32),
+    field("replica_directory_id", UUID).from(2),
+    field("log_end_offset", I64),
+    field("last_fetch_timestamp", I64).from(1),
+    field("last_caught_up_timestamp", I64).from(1),
+]);
+
+/// The controllers of a KRaft cluster, each with the clock's time at its last fetch (KIP-836).
+pub(super) static DESCRIBE_QUORUM: Api = api(
+    55,
+    message(
+        0,
+        2,
+        0,
+        structure::<m::describe_quorum_request::DescribeQuorumRequest>(&[field(
+            "topics",
+            array(&structure::<m::describe_quorum_request::TopicData>(&[
+                field("topic_name", TEXT),
+                field(
+                    "partitions",
+                    array(&structure::<m::describe_quorum_request::PartitionData>(&[field(
+                        "partition_index",
+                        I32,
+                    )])),
+                ),
+            ])),
+        )]),
+    ),
+    message(
+        0,
+        2,
+        0,
+        structure::<m::describe_quorum_response::DescribeQuorumResponse>(&[
+            field("error_code", I16),
+            field("error_message", NULLABLE_TEXT).from(2),
+            field(
+                "topics",
+                array(&structure::<m::describe_quorum_response::TopicData>(&[
+                    field("topic_name", TEXT),
+                    field(
+                        "partitions",
+                        array(&structure::<m::describe_quorum_response::PartitionData>(&[
+                            field("partition_index", I32),
+                            field("error_code", I16),
+                            field("error_message", NULLABLE_TEXT).from(2),
+                            field("leader_id", I32),
+                            field("leader_epoch", I32),
+                            field("high_watermark", I64),
+                            field("current_voters", array(&REPLICA_STATE)),
+                            field("observers", array(&REPLICA_STATE)),
+                        ])),
+                    ),
+                ])),
+            ),
+            field(
+                "nodes",
+                array(&structure::<m::describe_quorum_response::Node>(&[
+                    field("node_id", I32).from(2),
+                    field(
+                        "listeners",
+                        array(&structure::<m::describe_quorum_response::Listener>(&[
+                            field("name", TEXT).from(2),
+                            field("host", TEXT).from(2),
+                            field("port", U16).from(2),
+                        ])),
+                    )
+                    .from(2),
+                ])),
+            )
+            .from(2),
+        ]),
+    ),
+);
+
 pub(super) static LIST_CONFIG_RESOURCES: Api = api(
     74,
     message(

@@ -51,6 +51,7 @@ pub(super) static APIS: &[&Api] = &[
     &groups::DELETE_GROUPS,
     &topics::INCREMENTAL_ALTER_CONFIGS,
     &offsets::OFFSET_DELETE,
+    &cluster::DESCRIBE_QUORUM,
     &cluster::DESCRIBE_CLUSTER,
     &transactions::DESCRIBE_PRODUCERS,
     &transactions::DESCRIBE_TRANSACTIONS,

@@ -1,0 +1,286 @@
+//! The fence member: a static member of the source group that keeps everybody else from consuming and committing
+//! (DESIGN §8, step 2).
+//!
+//! Its protocol type is its own, so Apache Kafka refuses every other JoinGroup (`INCONSISTENT_GROUP_PROTOCOL`) and
+//! every commit from elsewhere (`UNKNOWN_MEMBER_ID`). It counts only after SyncGroup and a heartbeat: only then
+//! has the coordinator persisted it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
+use kafka_protocol::messages::{
+    GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, SyncGroupRequest,
+};
+use kafka_protocol::protocol::StrBytes;
+use towpath_env::Env;
+use towpath_plans::transition::FenceHold;
+use towpath_wire::client::admin::{CommitAs, offset_commit};
+use towpath_wire::client::{Client, ClientError, Connection, To};
+
+use super::members;
+use super::positions::Committed;
+use crate::error::{LinkerError, Side};
+
+/// Protocol type and protocol name of the fence member.
+pub const PROTOCOL: &str = "towpath-fence";
+/// First version with static membership (KIP-345), last one that answers the whole membership at once.
+const JOIN_VERSION: i16 = 5;
+/// First version of SyncGroup with static membership.
+const SYNC_VERSION: i16 = 3;
+/// Session time-outs to ask for, longest first: how long the fence outlives a linker that is dead. Clusters bound
+/// it by `group.max.session.timeout.ms`, 30 minutes unless somebody set it lower.
+const SESSIONS_MS: [i32; 8] = [1_800_000, 900_000, 600_000, 300_000, 60_000, 30_000, 10_000, 6_000];
+/// How long a coordinator may hold the join: `group.initial.rebalance.delay.ms` and some air.
+const JOIN_MAX: Duration = Duration::from_secs(60);
+
+/// The fence of one group.
+pub struct Fence {
+    client: Client,
+    env: Env,
+    group: String,
+    instance_id: String,
+    /// Which of [`SESSIONS_MS`] the cluster allows.
+    session: AtomicUsize,
+}
+
+/// What a try to join led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// The fence stands, confirmed by a heartbeat.
+    Holds(FenceHold),
+    /// Somebody else is in the group: look who, then try again.
+    Occupied,
+    /// The coordinator wants another try: it moved, or began a new generation meanwhile.
+    Again,
+}
+
+/// What the coordinator says of a membership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Membership {
+    /// It stands as it was given.
+    Stands,
+    /// The coordinator no longer knows it, in its words.
+    Gone(String),
+}
+
+impl Fence {
+    /// The fence of `group`; the static member carries `instance_id`.
+    pub fn new(client: Client, env: Env, group: &str, instance_id: String) -> Fence {
+        Fence { client, env, group: group.into(), instance_id, session: AtomicUsize::new(0) }
+    }
+
+    /// The fence member's instance id.
+    pub fn instance_id(&self) -> &str {
+        &self.instance_id
+    }
+
+    /// One try to join as the fence member. A fence with the same instance id is taken over.
+    ///
+    /// # Errors
+    /// The coordinator cannot be asked, or refuses for a reason that no other try mends.
+    pub async fn join(&self) -> Result<Joined, LinkerError> {
+        let to = To::Coordinator(self.group.clone());
+        let connection = match self.client.connection(to.clone()).await {
+            Ok(connection) => connection,
+            Err(error) => return self.interrupted("reach its coordinator", error),
+        };
+        let answer = match self.ask_to_join(&connection).await {
+            Ok(answer) => answer,
+            // A join whose answer was lost is taken over by the next one: same instance id.
+            Err(error) => return self.interrupted("join", error),
+        };
+        if let Some(code) = ResponseError::try_from_code(answer.error_code) {
+            self.client.forget_route(&to);
+            return self.refused_to_join(code);
+        }
+        let hold = FenceHold {
+            member_id: answer.member_id.to_string(),
+            instance_id: self.instance_id.clone(),
+            generation: answer.generation_id,
+            since_ms: self.env.now_ms(),
+        };
+        if let Some(code) = self.sync(&connection, &hold).await? {
+            use ResponseError as E;
+            return match code {
+                E::RebalanceInProgress | E::UnknownMemberId | E::IllegalGeneration | E::FencedInstanceId => {
+                    Ok(Joined::Again)
+                }
+                code if code.is_retriable() => Ok(Joined::Again),
+                code => Err(self.failed("complete its join", self.kafka("SyncGroup", code))),
+            };
+        }
+        match self.heartbeat(&hold).await? {
+            Membership::Stands => Ok(Joined::Holds(FenceHold { since_ms: self.env.now_ms(), ..hold })),
+            Membership::Gone(_) => Ok(Joined::Again),
+        }
+    }
+
+    fn interrupted(&self, what: &str, error: ClientError) -> Result<Joined, LinkerError> {
+        self.client.forget_route(&To::Coordinator(self.group.clone()));
+        match error.is_retriable() || error.is_outcome_unknown() {
+            true => Ok(Joined::Again),
+            false => Err(self.failed(what, error)),
+        }
+    }
+
+    async fn ask_to_join(&self, connection: &Connection) -> Result<JoinGroupResponse, ClientError> {
+        let session_ms = SESSIONS_MS[self.session.load(Ordering::Relaxed)];
+        let protocol = JoinGroupRequestProtocol::default().with_name(StrBytes::from_static_str(PROTOCOL));
+        let request = JoinGroupRequest::default()
+            .with_group_id(self.id())
+            .with_session_timeout_ms(session_ms)
+            .with_rebalance_timeout_ms(JOIN_MAX.as_millis() as i32)
+            .with_group_instance_id(Some(text(&self.instance_id)))
+            .with_protocol_type(StrBytes::from_static_str(PROTOCOL))
+            .with_protocols(vec![protocol]);
+        connection.begin(&request, JOIN_VERSION).await?.wait_within(JOIN_MAX).await
+    }
+
+    fn refused_to_join(&self, code: ResponseError) -> Result<Joined, LinkerError> {
+        use ResponseError as E;
+        match code {
+            E::InconsistentGroupProtocol => Ok(Joined::Occupied),
+            E::InvalidSessionTimeout => {
+                let next = self.session.load(Ordering::Relaxed) + 1;
+                if next == SESSIONS_MS.len() {
+                    return Err(self.failed("join", self.kafka("JoinGroup", code)));
+                }
+                self.session.store(next, Ordering::Relaxed);
+                Ok(Joined::Again)
+            }
+            E::UnknownMemberId | E::FencedInstanceId | E::RebalanceInProgress => Ok(Joined::Again),
+            code if code.is_retriable() => Ok(Joined::Again),
+            code => Err(self.failed("join", self.kafka("JoinGroup", code))),
+        }
+    }
+
+    /// `Some`: the coordinator's error.
+    async fn sync(
+        &self,
+        connection: &Connection,
+        hold: &FenceHold,
+    ) -> Result<Option<ResponseError>, LinkerError> {
+        let own = SyncGroupRequestAssignment::default()
+            .with_member_id(text(&hold.member_id))
+            .with_assignment(Bytes::new());
+        let request = SyncGroupRequest::default()
+            .with_group_id(self.id())
+            .with_generation_id(hold.generation)
+            .with_member_id(text(&hold.member_id))
+            .with_group_instance_id(Some(text(&hold.instance_id)))
+            .with_assignments(vec![own]);
+        let answer = connection.send_version(request, SYNC_VERSION).await;
+        let answer = answer.map_err(|error| self.failed("complete its join", error))?;
+        Ok(ResponseError::try_from_code(answer.error_code))
+    }
+
+    /// Whether the coordinator still knows exactly this membership; keeps its session alive.
+    ///
+    /// # Errors
+    /// The coordinator cannot be asked.
+    pub async fn heartbeat(&self, hold: &FenceHold) -> Result<Membership, LinkerError> {
+        let request = HeartbeatRequest::default()
+            .with_group_id(self.id())
+            .with_generation_id(hold.generation)
+            .with_member_id(text(&hold.member_id))
+            .with_group_instance_id(Some(text(&hold.instance_id)));
+        let answer = self.client.send(To::Coordinator(self.group.clone()), request).await;
+        let answer = answer.map_err(|error| self.failed("heartbeat", error))?;
+        match ResponseError::try_from_code(answer.error_code) {
+            None => Ok(Membership::Stands),
+            Some(code) => self.judge("Heartbeat", code),
+        }
+    }
+
+    /// Commits as the fence member, with its own generation.
+    ///
+    /// # Errors
+    /// The coordinator cannot be asked, or refuses a partition for another reason than the membership.
+    pub async fn commit(&self, hold: &FenceHold, offsets: &Committed) -> Result<Membership, LinkerError> {
+        if offsets.is_empty() {
+            return self.heartbeat(hold).await;
+        }
+        let member = CommitAs::Member {
+            generation: hold.generation,
+            member_id: hold.member_id.clone(),
+            instance_id: Some(hold.instance_id.clone()),
+        };
+        let outcomes = offset_commit(&self.client, &self.group, &member, offsets).await;
+        let outcomes: BTreeMap<_, _> = outcomes.map_err(|error| self.failed("commit", error))?;
+        for outcome in outcomes.into_values() {
+            let Err(error) = outcome else { continue };
+            match error.code().filter(|code| is_lost(*code)) {
+                Some(code) => return self.judge("OffsetCommit", code),
+                None => return Err(self.failed("commit", error)),
+            }
+        }
+        Ok(Membership::Stands)
+    }
+
+    /// The fence member leaves: the given membership, or whoever carries the instance id. It is not joined for this.
+    ///
+    /// # Errors
+    /// The coordinator cannot be asked, or refuses.
+    pub async fn leave(&self, hold: Option<&FenceHold>, reason: &str) -> Result<(), LinkerError> {
+        if let Some(hold) = hold {
+            members::leave(&self.client, &self.group, &[&hold.member_id], reason).await?;
+        }
+        // A lost answer, or a fence that was set just before a crash and never journaled.
+        while let Some(left) = self.look().await?.fence {
+            members::leave(&self.client, &self.group, &[&left.member_id], reason).await?;
+        }
+        Ok(())
+    }
+
+    /// The source group, the fence member apart from the others.
+    ///
+    /// # Errors
+    /// The coordinator cannot be asked, or refuses.
+    pub async fn look(&self) -> Result<members::Members, LinkerError> {
+        members::look(&self.client, Side::Source, &self.group, &self.instance_id).await
+    }
+
+    fn judge(&self, api: &'static str, code: ResponseError) -> Result<Membership, LinkerError> {
+        if is_lost(code) {
+            return Ok(Membership::Gone(towpath_wire::client::code_name(code)));
+        }
+        Err(self.failed("keep its membership", self.kafka(api, code)))
+    }
+
+    fn kafka(&self, api: &'static str, code: ResponseError) -> ClientError {
+        ClientError::Kafka { api, subject: format!("group {}", self.group), code, message: None }
+    }
+
+    fn failed(&self, what: &str, error: ClientError) -> LinkerError {
+        let what = format!("the fence member of group {} cannot {what}", self.group);
+        LinkerError::cluster(Side::Source, what)(error)
+    }
+
+    fn id(&self) -> GroupId {
+        GroupId(text(&self.group))
+    }
+}
+
+/// The coordinator does not know this membership, or another generation has begun.
+fn is_lost(code: ResponseError) -> bool {
+    use ResponseError as E;
+    matches!(
+        code,
+        E::UnknownMemberId
+            | E::IllegalGeneration
+            | E::FencedInstanceId
+            | E::RebalanceInProgress
+            | E::GroupIdNotFound
+            | E::StaleMemberEpoch
+            | E::FencedMemberEpoch
+    )
+}
+
+fn text(value: &str) -> StrBytes {
+    StrBytes::from_string(value.to_owned())
+}

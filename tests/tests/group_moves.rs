@@ -1,0 +1,88 @@
+//! Live groups moved between a real Apache Kafka and Towpath's broker, and back.
+
+mod estate;
+
+use estate::{Estate, Group};
+use serde_json::Value;
+use towpath_linker::operation::exit;
+use towpath_plans::transition::{GroupState, Verb};
+
+async fn a_live_group_is_evicted_moved_and_rolled_back(version: &str) {
+    let estate = Estate::start(version).await;
+    let mut writer = estate.write_on();
+    let mut group = Group::start(&estate.legacy(), 3);
+    group.wait_for_commits(3).await;
+    estate.link().await;
+    let early = Group::start(&estate.towpath(), 3);
+    estate.wait_for_gates(Verb::Cutover).await;
+    assert_eq!(early.delivered(), 0, "members that come early are held without a record");
+
+    let moved = estate.run(Verb::Cutover).await;
+    assert_eq!(moved["result"], "moved", "{moved:#}");
+    assert_eq!(moved["alarms"], Value::Array(Vec::new()), "{moved:#}");
+    assert_eq!(moved["evicted"].as_array().unwrap().len(), 3, "{moved:#}");
+    println!("cutover: {} ms, {} ms", moved["pause_ms"], moved["pause_delivered_ms"]);
+    early.wait_for_commits(3).await;
+    group.stop();
+    // What the source's members had committed is not delivered again, what they had not is.
+    for at in moved["positions"].as_array().unwrap() {
+        let partition = at["partition"].as_i64().unwrap() as i32;
+        assert_eq!(Some(at["source_offset"].as_i64().unwrap()), group.committed(partition), "{at}");
+        assert_eq!(early.first_delivered(partition), at["target_offset"].as_i64(), "{at}");
+    }
+
+    estate.wait_for_gates(Verb::Rollback).await;
+    let back = estate.run(Verb::Rollback).await;
+    assert_eq!(back["result"], "moved", "{back:#}");
+    println!("rollback: {} ms", back["pause_ms"]);
+    let mut late = early;
+    late.stop();
+    let returned = Group::start(&estate.legacy(), 3);
+    returned.wait_for_commits(3).await;
+    for at in back["positions"].as_array().unwrap() {
+        let partition = at["partition"].as_i64().unwrap() as i32;
+        assert_eq!(at["target_offset"].as_i64(), late.committed(partition), "{at}");
+        assert_eq!(returned.first_delivered(partition), at["source_offset"].as_i64(), "{at}");
+    }
+    let ends = writer.stop();
+    returned.wait_until_committed(&ends).await;
+    let all: Vec<_> = [&group, &late, &returned].iter().flat_map(|group| group.offsets()).collect();
+    for (partition, end) in ends {
+        for offset in 0..end {
+            assert!(all.contains(&(partition, offset)), "{partition} at {offset} was never delivered");
+        }
+    }
+    assert_eq!(estate.record().state, GroupState::OnSource);
+    let lines = estate.evidence().await;
+    for word in ["fenced", "final_offsets", "pause_measured", "resumed", "fence_released"] {
+        assert!(lines.contains(word), "evidence says nothing of {word}");
+    }
+    estate.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_live_group_is_evicted_moved_and_rolled_back_on_kafka_3_9() {
+    a_live_group_is_evicted_moved_and_rolled_back("3.9.1").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_live_group_is_evicted_moved_and_rolled_back_on_kafka_4_1() {
+    a_live_group_is_evicted_moved_and_rolled_back("4.1.1").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_group_without_successors_is_not_moved_and_nothing_changes() {
+    let estate = Estate::start("3.9.1").await;
+    let mut writer = estate.write_on();
+    let mut group = Group::start(&estate.legacy(), 1);
+    group.wait_for_commits(1).await;
+    estate.link().await;
+    let ending = estate.refused(Verb::Cutover).await;
+    assert_eq!(ending.exit_code, exit::GATE_FAILED, "{ending:?}");
+    assert!(ending.problem.unwrap().contains("members-ready"));
+    assert_eq!(estate.record().state, GroupState::OnSource);
+    group.wait_for_commits(1).await;
+    writer.stop();
+    group.stop();
+    estate.stop().await;
+}
