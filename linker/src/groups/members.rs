@@ -58,7 +58,9 @@ pub async fn look(
     let mut described = describe_groups(client, &[group]).await.map_err(failed)?;
     let found = match described.remove(group) {
         Some(Ok(found)) => found,
-        Some(Err(error)) if error.code() != Some(ResponseError::GroupIdNotFound) => return Err(failed(error)),
+        Some(Err(error)) if error.code() != Some(ResponseError::GroupIdNotFound) => {
+            return Err(failed(error));
+        }
         Some(Err(_)) | None => {
             return Ok(Members {
                 state: "Dead".into(),

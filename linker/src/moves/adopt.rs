@@ -55,11 +55,7 @@ impl Mover {
     }
 
     /// Where the group stands at the source now, when somebody else than Towpath committed there.
-    fn moved(
-        &self,
-        record: &GroupMove,
-        now: &[Position],
-    ) -> Result<Option<Vec<FinalPosition>>, LinkerError> {
+    fn moved(&self, record: &GroupMove, now: &[Position]) -> Result<Option<Vec<FinalPosition>>, LinkerError> {
         let expected = self.expected_at_source(record);
         if changed(&expected, now).is_empty() {
             return Ok(None);

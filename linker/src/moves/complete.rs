@@ -41,14 +41,14 @@ impl Mover {
         if record.state == GroupState::Completed {
             return Ok(Ending::done(document("nothing_to_do", "")));
         }
-        let event = Event::Complete { actor: request.actor.clone(), reason: request.reason.clone() };
+        let event = Event::Complete { actor: request.actor.name.clone(), reason: request.reason.clone() };
         let next = transition(&record, &event, self.link.env.now_ms()).map_err(|refused| {
             let problem = format!("group {group} is {:?}: complete is refused", refused.state);
             LinkerError::refused(problem, refused.fix)
         })?;
         let stop = match self.deny_acl().await {
             Some(stop) => stop,
-            None if accept_no_stop => format!("accepted by {}: nothing durable stops it", request.actor),
+            None if accept_no_stop => format!("accepted by {}: nothing durable stops it", request.actor.name),
             None => return Err(self.no_stop()),
         };
         if request.dry_run {
@@ -75,7 +75,8 @@ impl Mover {
         // A cluster without ACLs, or one that does not show them, proves nothing.
         let answer = self.link.source.client.send(To::Any, request).await.ok()?;
         let acls = answer.resources.iter().flat_map(|resource| &resource.acls);
-        let acl = acls.into_iter().find(|acl| STOPPING.contains(&acl.operation) && acl.host.as_str() == "*")?;
+        let acl =
+            acls.into_iter().find(|acl| STOPPING.contains(&acl.operation) && acl.host.as_str() == "*")?;
         Some(format!("a deny ACL for {} on group {}", acl.principal.as_str(), self.group.name))
     }
 

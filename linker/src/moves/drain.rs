@@ -43,7 +43,10 @@ impl Mover {
         }
         Err(LinkerError::refused(
             format!("the sides differ behind the fence: {}", differing(&report)),
-            format!("look at `towpath diff {}`; a mirror that differs must not be moved to", self.link.family()),
+            format!(
+                "look at `towpath diff {}`; a mirror that differs must not be moved to",
+                self.link.family()
+            ),
         ))
     }
 
@@ -68,17 +71,14 @@ impl Mover {
 
     /// The source has always held what was mirrored from it. A rollback is always allowed: what the comparison
     /// finds is told and does not stop it.
-    async fn drain_back(
-        &self,
-        run: &mut Run<'_>,
-        partitions: &[TopicPartition],
-    ) -> Result<(), LinkerError> {
+    async fn drain_back(&self, run: &mut Run<'_>, partitions: &[TopicPartition]) -> Result<(), LinkerError> {
         let at_target = ends(&self.link.target.client, Side::Target, partitions).await?;
         let at_source = ends(&self.link.source.client, Side::Source, partitions).await?;
         for (id, end) in &at_target {
             let held = at_source.get(id).copied().unwrap_or(0);
             if held < *end {
-                run.alarms.push(format!("{id}: the target ends at offset {end}, the source already at {held}"));
+                run.alarms
+                    .push(format!("{id}: the target ends at offset {end}, the source already at {held}"));
             }
         }
         match self.diff.close_tail(&at_target).await {

@@ -97,10 +97,14 @@ impl Mover {
         self.target.declare().await?;
         let (_, next) = resume(&record, self.link.env.now_ms());
         let mut run = Run::resumed(&self.link.env).of(&self.group.name, self.group.pause_max_ms);
+        // What the crash kept from being written: the journal is ahead of the evidence.
+        let told = self.link.ledger.last_group_state(&self.group.name);
+        if told.unwrap_or(GroupState::OnSource) != record.state {
+            let before = told.unwrap_or(GroupState::OnSource);
+            let before = GroupMove { state: before, finals: Vec::new(), ..record.clone() };
+            run.bodies.extend(Body::of_change(&before, &record));
+        }
         if !record.state.is_at_rest() {
-            // What the crash kept from being written; entries that say the same twice do no harm.
-            let began = GroupMove { state: GroupState::Preflight, finals: Vec::new(), ..record.clone() };
-            run.bodies.extend(Body::of_change(&began, &record));
             run.step(format!("going on after a restart: {:?}", record.state));
         }
         let outcome = self.carry_out(&mut run, next).await;
@@ -142,7 +146,11 @@ impl Mover {
         let mut run = Run::resumed(&self.link.env).of(&self.group.name, self.group.pause_max_ms);
         let next = Next { record: self.record(), effects: vec![Effect::AdoptFence] };
         if let Err(error) = self.carry_out(&mut run, next).await {
-            tracing::info!(group = self.group.name, error = one_line(&error), "the fence is not set again yet");
+            tracing::info!(
+                group = self.group.name,
+                error = one_line(&error),
+                "the fence is not set again yet"
+            );
         }
         for alarm in std::mem::take(&mut run.alarms) {
             self.memory.lock().alarm("stragglers", alarm);

@@ -223,10 +223,8 @@ impl Mover {
             run.opened();
         }
         run.hold = None;
-        run.bodies.push(Body::FenceReleased {
-            group: self.group.name.clone(),
-            reason: record.because.clone(),
-        });
+        run.bodies
+            .push(Body::FenceReleased { group: self.group.name.clone(), reason: record.because.clone() });
         Ok(())
     }
 

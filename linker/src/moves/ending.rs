@@ -95,7 +95,13 @@ impl Mover {
     fn refusal(&self, report: Option<&GateReport>, reason: &str) -> String {
         let mut text = format!("group {}: {reason}", self.group.name);
         for gate in report.map(GateReport::refusing).unwrap_or_default() {
-            text.push_str(&format!("\n{} {}: {}\nfix: {}", gate.name.as_str(), gate.verdict, gate.reason, gate.fix));
+            text.push_str(&format!(
+                "\n{} {}: {}\nfix: {}",
+                gate.name.as_str(),
+                gate.verdict,
+                gate.reason,
+                gate.fix
+            ));
         }
         text
     }

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use towpath_env::retry::RetryPolicy;
 use towpath_plans::evidence::Body;
-use towpath_plans::transition::{
-    Effect, Event, GroupMove, GroupState, Next, Verb, transition,
-};
+use towpath_plans::transition::{Effect, Event, GroupMove, GroupState, Next, Verb, transition};
 
 use super::failpoint::{self, Edge, Point};
 use super::mover::Mover;
@@ -15,8 +13,11 @@ use crate::error::LinkerError;
 use crate::state::Entry;
 
 /// Between two tries of what must succeed: short at first, the group may be waiting.
-const TRY_AGAIN: RetryPolicy =
-    RetryPolicy { first_delay: Duration::from_millis(100), delay_max: Duration::from_secs(5), total_max: None };
+const TRY_AGAIN: RetryPolicy = RetryPolicy {
+    first_delay: Duration::from_millis(100),
+    delay_max: Duration::from_secs(5),
+    total_max: None,
+};
 
 impl Mover {
     /// From `next` to rest. Before the record step a failure goes back, after it the same effects are tried until
@@ -59,7 +60,8 @@ impl Mover {
                 .map_err(|refused| LinkerError::Bug(refused.to_string()))?;
             if adopting && following.record.state == record.state && only_alarms(&following.effects) {
                 // Adopting beside other effects reports by itself and the others go on.
-                let rest = next.effects.into_iter().skip_while(|effect| *effect != Effect::AdoptFence).skip(1);
+                let rest =
+                    next.effects.into_iter().skip_while(|effect| *effect != Effect::AdoptFence).skip(1);
                 following.effects.extend(rest);
             }
             next = following;
@@ -186,7 +188,11 @@ impl Mover {
 fn waits(effect: Effect) -> bool {
     matches!(
         effect,
-        Effect::EvaluateGates | Effect::QuietTarget | Effect::AwaitDrain | Effect::ReadFinalOffsets | Effect::Verify
+        Effect::EvaluateGates
+            | Effect::QuietTarget
+            | Effect::AwaitDrain
+            | Effect::ReadFinalOffsets
+            | Effect::Verify
     )
 }
 

@@ -107,7 +107,9 @@ mod tests {
     #[test]
     fn every_point_of_both_verbs_has_a_name_of_its_own() {
         let (cutover, rollback) = (names(Verb::Cutover), names(Verb::Rollback));
-        for name in ["cutover:before:switch", "cutover:after:journal:recorded", "cutover:after:route_draining"] {
+        for name in
+            ["cutover:before:switch", "cutover:after:journal:recorded", "cutover:after:route_draining"]
+        {
             assert!(cutover.iter().any(|known| known == name), "{cutover:?}");
         }
         for name in ["rollback:before:commit_at_source", "rollback:after:journal:on_source"] {

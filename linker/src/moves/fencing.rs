@@ -41,7 +41,10 @@ impl Mover {
                         if waiting_for != Some(seen.live.len()) {
                             waiting_for = Some(seen.live.len());
                             let names = self.names(&seen.live);
-                            run.step(format!("waiting until {} members have left the source{names}", seen.live.len()));
+                            run.step(format!(
+                                "waiting until {} members have left the source{names}",
+                                seen.live.len()
+                            ));
                         }
                         self.link.env.sleep(LOOK_AGAIN).await;
                         continue;

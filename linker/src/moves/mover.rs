@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use towpath_plans::evidence::Body;
 use towpath_plans::model::GroupPlan;
 use towpath_plans::steps::{Step, cutover_steps, rollback_steps};
 use towpath_plans::transition::{Event, GroupMove, GroupState, Verb, transition};
@@ -131,14 +130,14 @@ impl Mover {
                 "state": record.state,
             }));
         }
-        let mut run = Run::asked(&self.link.env, request, operation).of(&self.group.name, self.group.pause_max_ms);
-        run.bodies.push(self.requested(&verb.to_string(), request));
+        let mut run =
+            Run::asked(&self.link.env, request, operation).of(&self.group.name, self.group.pause_max_ms);
         if request.dry_run {
             return self.dry_run(verb, &mut run).await;
         }
         let begin = Event::Begin {
             verb,
-            actor: request.actor.clone(),
+            actor: request.actor.name.clone(),
             reason: request.reason.clone(),
             plan_hash: self.link.plan_hash,
         };
@@ -171,8 +170,8 @@ impl Mover {
         let Ok(_verb) = self.verbs.try_lock() else { return self.busy() };
         self.wait_until_ready(operation).await;
         let _acting = self.acting.lock().await;
-        let mut run = Run::asked(&self.link.env, request, operation).of(&self.group.name, self.group.pause_max_ms);
-        run.bodies.push(self.requested("complete", request));
+        let mut run =
+            Run::asked(&self.link.env, request, operation).of(&self.group.name, self.group.pause_max_ms);
         match self.give_up_way_back(&mut run, request, accept_no_stop).await {
             Ok(ending) => ending,
             Err(error) => Ending::failed(&error),
@@ -193,17 +192,15 @@ impl Mover {
             return Ok(());
         }
         let mut run = Run::resumed(&self.link.env).of(&self.group.name, self.group.pause_max_ms);
-        run.actor = Some(super::run::actor(&request.actor));
-        run.bodies.push(self.requested("cancel", request));
-        if request.dry_run {
-            self.settle_evidence(&mut run).await;
-            return Ok(());
-        }
-        let event = Event::Cancel { actor: request.actor.clone(), reason: request.reason.clone() };
+        run.actor = Some(request.actor.clone());
+        let event = Event::Cancel { actor: request.actor.name.clone(), reason: request.reason.clone() };
         let next = transition(&record, &event, self.link.env.now_ms()).map_err(|refused| {
             let problem = format!("group {} is {:?}: cancel is refused", refused.group, refused.state);
             LinkerError::refused(problem, refused.fix)
         })?;
+        if request.dry_run {
+            return Ok(());
+        }
         let outcome = self.carry_out(&mut run, next).await;
         self.settle_evidence(&mut run).await;
         outcome
@@ -223,16 +220,6 @@ impl Mover {
         let mut status = self.status.read().clone()?;
         status.record = self.record();
         Some(status)
-    }
-
-    fn requested(&self, verb: &str, request: &Request) -> Body {
-        Body::Requested {
-            verb: verb.into(),
-            group: Some(self.group.name.clone()),
-            dry_run: request.dry_run,
-            reason: request.reason.clone(),
-            plan_hash: Some(self.link.plan_hash),
-        }
     }
 
     async fn wait_until_ready(&self, operation: &Operation) {

@@ -45,7 +45,9 @@ impl Mover {
         let report = self.evaluate_gates(run, record).await?;
         if report.verdict != Verdict::Pass {
             let refusing: Vec<&str> = report.refusing().iter().map(|gate| gate.name.as_str()).collect();
-            return Ok(Event::GatesRefused { reason: format!("{}: {}", report.verdict, refusing.join(", ")) });
+            return Ok(Event::GatesRefused {
+                reason: format!("{}: {}", report.verdict, refusing.join(", ")),
+            });
         }
         let before = match record.verb {
             Some(Verb::Rollback) => positions_of(&self.target.describe().await?),
@@ -103,10 +105,8 @@ impl Mover {
         );
         let now_ms = self.link.env.now_ms();
         let reaches = |until_ms: i64| u64::try_from(until_ms - now_ms).unwrap_or(0);
-        let way_back = way_back.map(|way| WayBackObserved {
-            reaches_ms: way.until_ms.map(reaches),
-            limited_by: way.limited_by,
-        });
+        let way_back = way_back
+            .map(|way| WayBackObserved { reaches_ms: way.until_ms.map(reaches), limited_by: way.limited_by });
         Ok(Observations {
             lag: self.lag(&topics),
             diff: Some(Observed { value: self.diff.observed(&topics), at_ms: now_ms }),
@@ -133,8 +133,7 @@ impl Mover {
 
     async fn seen_at_source(&self) -> Result<Seen, LinkerError> {
         let members = self.settled(Side::Source).await?;
-        let positions =
-            to_positions(&committed(&self.link.source.client, &self.group.name, false).await?);
+        let positions = to_positions(&committed(&self.link.source.client, &self.group.name, false).await?);
         let waiting = held(&self.target.describe().await?);
         Ok(Seen { members: members_observed(&members, waiting, &positions), positions })
     }
@@ -265,9 +264,11 @@ impl Mover {
     fn moved_before(&self) -> BTreeMap<String, bool> {
         let moved = |group: &String| {
             self.link.journal.with(|recorded| {
-                recorded.families.values().filter_map(|family| family.groups.get(group)).any(|record| {
-                    matches!(record.state, GroupState::OnTarget | GroupState::Completed)
-                })
+                recorded
+                    .families
+                    .values()
+                    .filter_map(|family| family.groups.get(group))
+                    .any(|record| matches!(record.state, GroupState::OnTarget | GroupState::Completed))
             })
         };
         self.group.after.iter().map(|group| (group.clone(), moved(group))).collect()
@@ -294,7 +295,8 @@ fn unread(partitions: &[TopicPartition], positions: &[Position]) -> BTreeMap<Top
 
 /// The partition that holds a group's offsets (`GroupMetadataManager.partitionFor`: Java's string hash).
 fn offsets_partition(group: &str, count: i32) -> Option<TopicPartition> {
-    let hash = group.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    let hash =
+        group.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
     // `Utils.abs`: the sign bit is dropped.
     (count > 0).then(|| TopicPartition::new(OFFSETS_TOPIC, (hash & i32::MAX) % count))
 }
@@ -305,8 +307,8 @@ mod tests {
 
     #[test]
     fn a_groups_offsets_are_looked_for_where_kafka_keeps_them() {
-        // "ranker".hashCode() is -938285885 in Java; & 0x7fffffff is 1209197763; % 50 is 13.
-        assert_eq!(offsets_partition("ranker", 50), Some(TopicPartition::new(OFFSETS_TOPIC, 13)));
+        // "ranker".hashCode() is -938279463 in Java; without its sign bit 1209204185; % 50 is 35.
+        assert_eq!(offsets_partition("ranker", 50), Some(TopicPartition::new(OFFSETS_TOPIC, 35)));
         assert_eq!(offsets_partition("a", 50), Some(TopicPartition::new(OFFSETS_TOPIC, 47)));
         assert_eq!(offsets_partition("ranker", 0), None);
     }

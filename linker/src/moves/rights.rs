@@ -57,9 +57,9 @@ impl Mover {
                 Resource::Topic(name) => topics.get(name).is_none_or(|allowed| grants(&right, *allowed)),
                 Resource::TopicPrefix(_) => {
                     let mirrored = self.link.plan.topics.iter();
-                    let mut of_prefix = topics.iter().filter(|(name, _)| {
-                        mirrored.clone().any(|selector| selector.matches(name))
-                    });
+                    let mut of_prefix = topics
+                        .iter()
+                        .filter(|(name, _)| mirrored.clone().any(|selector| selector.matches(name)));
                     of_prefix.all(|(_, allowed)| grants(&right, *allowed))
                 }
                 Resource::Group(_) => grants(&right, group),

@@ -86,7 +86,7 @@ impl<'a> Run<'a> {
         run.operation = Some(operation);
         run.accept_outage = request.accept_outage;
         run.abort = Some(operation.aborted());
-        run.actor = Some(actor(&request.actor));
+        run.actor = Some(request.actor.clone());
         run
     }
 
@@ -153,22 +153,22 @@ impl<'a> Run<'a> {
     }
 
     /// Resolves when [`Run::interrupt`] has a reason; owns what it waits for.
-    pub(super) fn interrupted(
-        &self,
-        state: GroupState,
-    ) -> impl Future<Output = Interrupt> + Send + use<> {
+    pub(super) fn interrupted(&self, state: GroupState) -> impl Future<Output = Interrupt> + Send + use<> {
         let before_record = state.is_before_record();
         let (env, abort, pause_max) = (self.env.clone(), self.abort.clone(), self.pause_max);
         let deadline = self.deadline().filter(|_| before_record);
         async move {
             let aborted = async {
                 match abort.filter(|_| before_record) {
-                    Some(mut abort) => match abort.wait_for(Option::is_some).await {
-                        Ok(reason) => reason.clone().unwrap_or_default(),
-                        Err(_) => std::future::pending().await,
-                    },
-                    None => std::future::pending().await,
+                    Some(mut abort) => {
+                        let reason = abort.wait_for(Option::is_some).await.map(|reason| reason.clone());
+                        if let Ok(reason) = reason {
+                            return reason.unwrap_or_default();
+                        }
+                    }
+                    None => {}
                 }
+                std::future::pending().await
             };
             let over = async {
                 match deadline {
@@ -195,7 +195,10 @@ impl Interrupt {
         match self {
             Interrupt::Aborted(reason) => Event::Abort { reason: format!("aborted: {reason}") },
             Interrupt::PauseTooLong(limit) => Event::StepFailed {
-                reason: format!("the pause would have become longer than pause_max, {} ms", limit.as_millis()),
+                reason: format!(
+                    "the pause would have become longer than pause_max, {} ms",
+                    limit.as_millis()
+                ),
             },
         }
     }
@@ -215,19 +218,6 @@ impl Pause {
 
 fn between(from: Duration, to: Duration) -> Option<u64> {
     u64::try_from(to.saturating_sub(from).as_millis()).ok()
-}
-
-/// Who asked, as evidence names them.
-pub(super) fn actor(name: &str) -> Actor {
-    match name.strip_prefix("unauthenticated (").and_then(|rest| rest.strip_suffix(')')) {
-        Some(claimed) => {
-            Actor { name: claimed.into(), authenticated: false, role: "unauthenticated".into() }
-        }
-        None if name.starts_with("unauthenticated") || name.is_empty() => {
-            Actor { name: String::new(), authenticated: false, role: "unauthenticated".into() }
-        }
-        None => Actor { name: name.into(), authenticated: true, role: "operator".into() },
-    }
 }
 
 #[cfg(test)]
@@ -250,12 +240,5 @@ mod tests {
         assert_eq!(run.interrupt(GroupState::Recorded), None);
         run.opened();
         assert_eq!((run.pause.possible_ms(), run.pause.delivered_ms()), (Some(5_000), None));
-    }
-
-    #[test]
-    fn a_claimed_name_is_not_taken_for_a_proven_one() {
-        let claimed = actor("unauthenticated (lena)");
-        assert_eq!((claimed.name.as_str(), claimed.authenticated), ("lena", false));
-        assert!(actor("lena").authenticated);
     }
 }

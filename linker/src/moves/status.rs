@@ -23,7 +23,11 @@ impl Mover {
         match self.observed().await {
             Ok(status) => *self.status.write() = Some(status),
             Err(error) => {
-                tracing::info!(group = self.group.name, error = one_line(&error), "the group is not seen whole");
+                tracing::info!(
+                    group = self.group.name,
+                    error = one_line(&error),
+                    "the group is not seen whole"
+                );
             }
         }
     }
@@ -93,9 +97,9 @@ impl Mover {
             .filter_map(|at| {
                 let id = TopicPartition::new(at.topic.clone(), at.partition);
                 self.link.mirror.partition(&id)?;
-                let target = at.target.and_then(|offset| {
-                    self.link.translator.position(Side::Target, &id, offset).ok()
-                });
+                let target = at
+                    .target
+                    .and_then(|offset| self.link.translator.position(Side::Target, &id, offset).ok());
                 Some((id, target.or(at.source)?))
             })
             .collect();

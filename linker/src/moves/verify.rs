@@ -66,7 +66,10 @@ impl Mover {
             let nobody = state.members.is_empty();
             if advanced || nobody || self.nothing_to_read(&finals) || self.link.env.elapsed() >= until {
                 if !advanced && !nobody && !self.nothing_to_read(&finals) {
-                    run.step(format!("no commit on the target within {} s; the members are there", LIFE_MAX.as_secs()));
+                    run.step(format!(
+                        "no commit on the target within {} s; the members are there",
+                        LIFE_MAX.as_secs()
+                    ));
                 }
                 if nobody {
                     run.step("nobody has joined on the target yet");
@@ -167,10 +170,9 @@ fn behind(finals: &[Position], now: &[Position]) -> Vec<String> {
                 "{}-{}: position {} where {} was set",
                 at.topic, at.partition, found.offset, at.offset
             )),
-            None => behind.push(format!(
-                "{}-{}: no position where {} was set",
-                at.topic, at.partition, at.offset
-            )),
+            None => {
+                behind.push(format!("{}-{}: no position where {} was set", at.topic, at.partition, at.offset))
+            }
         }
     }
     behind

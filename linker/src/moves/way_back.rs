@@ -76,7 +76,8 @@ impl Mover {
             .with_max_bytes(PEEK_BYTES)
             .with_session_epoch(-1)
             .with_topics(vec![topic]);
-        let answer = self.link.source.client.send(To::Leader(id.topic.clone(), id.partition), request).await?;
+        let answer =
+            self.link.source.client.send(To::Leader(id.topic.clone(), id.partition), request).await?;
         let data = answer.responses.into_iter().flat_map(|topic| topic.partitions).next();
         let records = data.and_then(|data| data.records).unwrap_or_default();
         let first = split(records).next().and_then(Result::ok);

@@ -10,8 +10,8 @@ mod permissions;
 
 pub use evaluate::{GateContext, evaluate};
 pub use observe::{
-    ClockSkewObserved, DiffObserved, LagObserved, MembersObserved, Observations, Observed, Permission, TransactionObserved,
-    WayBackObserved,
+    ClockSkewObserved, DiffObserved, LagObserved, MembersObserved, Observations, Observed, Permission,
+    TransactionObserved, WayBackObserved,
 };
 pub use permissions::{Resource, Right, Stage, rights};
 
