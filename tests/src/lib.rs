@@ -9,6 +9,7 @@
 pub mod cache;
 pub mod clients;
 pub mod daemon;
+pub mod diffing;
 pub mod kafka;
 pub mod mirroring;
 pub mod ports;

@@ -13,9 +13,9 @@ const FETCH_BYTES_MAX: usize = 8 << 20;
 const FETCH_PARTITION_BYTES_MAX: usize = 1 << 20;
 /// Bytes of records that librdkafka reads ahead for one side of one family, in KiB.
 const READ_AHEAD_KIB_MAX: usize = 16 << 10;
-/// How long a broker may hold a fetch that finds nothing, in ms. A reader only reads what it knows to be there, so
-/// that an empty answer means the end, which a move's pause waits for.
-const FETCH_WAIT_MS: u32 = 10;
+/// How long a broker may hold a fetch that finds nothing, in ms. A reader only reads what it knows to be there: an
+/// empty answer means the end, which a move's pause waits for, and so does a job that comes while one is held.
+const FETCH_WAIT_MS: u32 = 1;
 
 /// The settings of a reader of the cluster that `config` leads to.
 ///

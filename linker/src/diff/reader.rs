@@ -121,9 +121,9 @@ impl Reader {
                     fix: "look at the record behind the offset that `towpath diff` has compared through".into(),
                 }))
             });
-            session.release();
-            // Nobody waits any more: the job was given up.
+            // An error says that nobody waits any more: the job was given up.
             let _ = answer.send(result);
+            session.release();
         };
         let gone = || ReadError::Failed(LinkerError::Bug(format!("the diff's {side} reader is gone")));
         self.jobs.send(Box::new(guarded)).map_err(|_| gone())?;

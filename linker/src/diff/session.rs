@@ -95,6 +95,7 @@ impl Session {
             at: stretches.iter().map(|stretch| stretch.from).collect(),
             open: vec![false; stretches.len()],
             left: 0,
+            closed: Vec::new(),
         };
         let mut all = Vec::new();
         for (index, stretch) in stretches.iter().enumerate() {
@@ -135,6 +136,8 @@ struct Reading<'a> {
     /// By stretch: assigned and not yet read through.
     open: Vec<bool>,
     left: usize,
+    /// Read through, and librdkafka still reads ahead in them.
+    closed: Vec<usize>,
 }
 
 impl Reading<'_> {
@@ -168,6 +171,7 @@ impl Reading<'_> {
                 Some(Err(error)) => self.judge(error)?,
                 None => {
                     records = 0;
+                    self.pause_closed();
                     self.settle_by_position(&places, visit)?;
                     if undecided && self.left > 0 {
                         return Ok(false);
@@ -191,6 +195,7 @@ impl Reading<'_> {
             self.open[index] = true;
         }
         self.left = indexes.len();
+        self.closed.clear();
         self.session.consumer.assign(&list).map_err(|error| {
             self.session.failed(format!("assign {} partitions: {error}", indexes.len()), "report this")
         })?;
@@ -206,6 +211,7 @@ impl Reading<'_> {
         let stretch = &self.stretches[index];
         let offset = message.offset();
         if !self.open[index] || offset < self.at[index] {
+            self.pause_closed();
             return Ok(());
         }
         if offset < stretch.to {
@@ -215,7 +221,6 @@ impl Reading<'_> {
         }
         if offset + 1 >= stretch.to {
             self.close(index, visit)?;
-            self.pause(index);
         }
         self.pay()
     }
@@ -227,21 +232,24 @@ impl Reading<'_> {
     ) -> Result<(), ReadError> {
         if std::mem::take(&mut self.open[index]) {
             self.left -= 1;
+            self.closed.push(index);
             visit(Seen::Through(index))?;
         }
         Ok(())
     }
 
-    /// Reads no further in a partition while others go on.
-    fn pause(&self, index: usize) {
-        if self.left == 0 {
+    /// Reads no further in partitions that were read through while others go on.
+    fn pause_closed(&mut self) {
+        if self.left == 0 || self.closed.is_empty() {
             return;
         }
-        let id = &self.stretches[index].id;
-        let mut list = TopicPartitionList::with_capacity(1);
-        list.add_partition(&id.topic, id.partition);
+        let mut list = TopicPartitionList::with_capacity(self.closed.len());
+        for index in self.closed.drain(..) {
+            let id = &self.stretches[index].id;
+            list.add_partition(&id.topic, id.partition);
+        }
         if let Err(error) = self.session.consumer.pause(&list) {
-            tracing::debug!(side = %self.session.side, %id, %error, "reads on behind the stretch");
+            tracing::debug!(side = %self.session.side, %error, "reads on behind the stretch");
         }
     }
 
