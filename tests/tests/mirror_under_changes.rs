@@ -119,6 +119,19 @@ async fn a_compacted_topic_is_mirrored_with_its_gaps(sides: &Sides) {
     })
     .await
     .unwrap();
+    // What is mirrored now must not be cleaned further before it is compared.
+    let lag = ConfigChange::Set("min.compaction.lag.ms".to_owned(), "1000000000000".to_owned());
+    alter_configs(&sides.source, &ConfigResource::Topic(topic.to_owned()), &[lag]).await.unwrap();
+    let mut before = Vec::new();
+    wait::until("the cleaner to end", CAUGHT_UP_MAX, async || {
+        before.push(RawLog::read(&sides.source, &id).await?);
+        // Longer than the cleaner's pause between two looks.
+        let settled =
+            before.len() > 20 && before[before.len() - 20..].windows(2).all(|pair| pair[0] == pair[1]);
+        Ok(settled.then_some(()))
+    })
+    .await
+    .unwrap();
     let link = sides.link(&[topic]).await;
     let log = sides.same(&link, topic).await.remove(0);
     let views: Vec<Batch> = log.views().collect();
