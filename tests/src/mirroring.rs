@@ -134,6 +134,14 @@ impl Link {
         Ok(())
     }
 
+    /// Ends it where it is, as a kill would: nothing is waited for.
+    pub fn abandon(&self) {
+        self.stop.cancel();
+        self.following.abort();
+        let mirror = self.mirror.clone();
+        tokio::spawn(async move { mirror.pause().await });
+    }
+
     /// Waits until every partition of `topic` is halted; gives the first one's reason.
     ///
     /// # Errors
@@ -174,9 +182,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.stop.cancel();
-        let mirror = self.mirror.clone();
-        tokio::spawn(async move { mirror.pause().await });
+        self.abandon();
     }
 }
 

@@ -97,16 +97,16 @@ pub(super) fn judge_replay(
     if held.is_empty() {
         return Err(Refusal::OffsetBackward { base_offset, last_offset, log_end: last_offset + 1 });
     }
-    same_records(replay, held, &wanted, compacted)
+    same_records(replay, held, (log_start..last_offset + 1, &wanted), compacted)
 }
 
 /// Compares records that the source sent again with the batches held at their offsets. The source's cleaner
 /// rewrites batches, and old formats are converted in other runs each time: so records count, not batches. Only a
-/// cleaner may have taken some.
+/// cleaner may have taken some. `wanted` is what the batch has of the offsets within `log`.
 fn same_records(
     replay: &Batch,
     held: &[Batch],
-    wanted: &[RecordView],
+    (log, wanted): (Range<i64>, &[RecordView]),
     compacted: bool,
 ) -> Result<(), Refusal> {
     let mut ours = Vec::new();
@@ -124,11 +124,14 @@ fn same_records(
             return Err(Refusal::Mismatch { offset: record.offset, what });
         }
     }
-    let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else { return Ok(()) };
-    let within = ours.iter().filter(|ours| (first.offset..=last.offset).contains(&ours.offset));
-    let gone = within.zip(wanted).find(|(ours, wanted)| ours.offset != wanted.offset);
+    let covered = log.start.max(replay.base_offset())..log.end.min(replay.next_offset());
+    let mut left = wanted.iter().peekable();
+    let gone = ours
+        .iter()
+        .filter(|ours| covered.contains(&ours.offset))
+        .find(|ours| left.next_if(|wanted| wanted.offset == ours.offset).is_none());
     match gone.filter(|_| !compacted) {
-        Some((ours, _)) => {
+        Some(ours) => {
             let what = "the record is held and no longer sent, and the topic is not compacted".to_owned();
             Err(Refusal::Mismatch { offset: ours.offset, what })
         }
@@ -164,7 +167,7 @@ pub(super) fn judge_across(
     };
     // Fetched from before our end, it may begin with what we hold; fetched from there, it may not.
     if from_offset < log.end {
-        same_records(batch, held, &passed, compacted)?;
+        same_records(batch, held, (log.clone(), &passed), compacted)?;
         return Err(Refusal::Gap { from_offset, log_end: log.end });
     }
     let what = format!(

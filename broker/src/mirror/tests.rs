@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::ResponseError;
 use towpath_wire::batch::{BatchBuilder, ControlKind};
-use towpath_wire::private::code;
+use towpath_wire::private::{MirrorAppendPartition, code};
 use uuid::Uuid;
 
 use super::{MirrorBatches, MirrorIdentity, Mirrored};
@@ -144,6 +144,63 @@ async fn other_content_at_the_same_offsets_halts_the_partition_until_further_not
             world.upload().await;
             world.restart().await;
         }
+        // A person accepts it: batches are taken again behind what is held, and a restart does not forget that.
+        let lift = MirrorBatches { from_offset: MirrorAppendPartition::LIFT_HALT, ..call(0, &[]) };
+        assert_eq!(append_durable(&world, lift).await, (0, 3));
+        for number in 3..5 {
+            append_durable(&world, call(number, &[at(number, &["d"])])).await;
+            world.restart().await;
+            world.upload().await;
+        }
+        assert!(world.partition().mirror_status().halted.is_none());
+        assert_eq!(read_all(&world.partition(), 0).await.len(), 5);
+    }
+}
+
+#[tokio::test]
+async fn records_sent_again_in_other_batches_are_a_replay_and_altered_or_missing_ones_are_not() {
+    let batches = [at(0, &["a", "b"]), at(2, &["c", "d"])];
+    let held = async || {
+        let world = world(&[]).await;
+        append_durable(&world, call(0, &batches)).await;
+        world
+    };
+    let world = held().await;
+    // Old formats are converted anew with each fetch, cut where that fetch began and ended.
+    for replay in [at(0, &["a", "b", "c", "d"]), at(1, &["b", "c"]), at(3, &["d"])] {
+        append_durable(&world, call(0, &[replay])).await;
+    }
+    let error = append(&world, call(1, &[at(1, &["b", "c", "d", "e"])])).await.unwrap_err();
+    assert_eq!((error.code(), world.partition().offsets().log_end), (code::MIRROR_GAP, 4), "{error}");
+    append_durable(&world, call(4, &[at(4, &["e"])])).await;
+    for (wrong, offset) in [
+        (at(1, &["b", "X"]), 2),
+        (sparse(0, &[(0, "a"), (2, "c")], 3), 1),
+        (sparse(0, &[(0, "a"), (1, "b"), (2, "c")], 3), 3),
+        (sparse(2, &[(3, "d")], 3), 2),
+        (transactional(1, 0, 1, &["b", "c"]), 1),
+    ] {
+        let world = held().await;
+        let error = append(&world, call(0, &[wrong])).await.unwrap_err();
+        assert_eq!(error.code(), code::MIRROR_MISMATCH, "{error}");
+        assert_eq!(world.partition().mirror_status().halted.unwrap().offset, offset, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_mirror_may_start_in_the_middle_of_a_batch() {
+    let mut world = world(&[]).await;
+    let batches = [at(95, &["a", "b", "c", "d", "e", "f", "g"]), at(102, &["h"])];
+    let first = MirrorBatches { source_log_start: 99, ..call(99, &batches) };
+    assert_eq!(append_durable(&world, first).await, (99, 103));
+    for upload in [false, true, true] {
+        let read = world.partition().read(99, ALL, Isolation::ReadUncommitted).await.unwrap();
+        assert_eq!(read.batches.concat(), batches.concat());
+        assert_eq!(world.partition().offsets().log_start, 99);
+        if upload {
+            world.upload().await;
+        }
+        world.restart().await;
     }
 }
 
