@@ -1,17 +1,188 @@
-//! How an operation ended.
+//! How an operation ended: the verdict, what it did or found, the next command.
+
+mod diff;
+mod moves;
 
 use serde_json::Value;
-use towpath_linker::operation::OperationView;
+use towpath_linker::operation::{OperationView, exit};
+use towpath_plans::transition::LinkRecord;
 
-/// The verdict, what the verb found, and the next command.
-pub fn text(view: &OperationView, _colours: bool) -> String {
-    let verdict = match (&view.problem, view.exit_code) {
-        (Some(problem), _) => format!("{} of {} failed: {problem}", view.verb, view.family),
-        (None, _) => format!("{} of {}: done", view.verb, view.family),
+/// The whole text. What a newer service says and this version does not know is left out; `--json` has it.
+pub fn text(view: &OperationView, colours: bool) -> String {
+    let found = match view.verb.as_str() {
+        "diff" => diff::text(view, colours),
+        "cutover" | "rollback" | "complete" => moves::text(view, colours),
+        _ => plain(view),
     };
-    let found = match &view.outcome {
-        Value::Null => String::new(),
-        outcome => format!("\n\n{outcome:#}"),
+    let parts: Vec<String> = found.into_iter().chain([next(view)]).filter(|part| !part.is_empty()).collect();
+    parts.join("\n\n")
+}
+
+/// `VERB of FAMILY: how it ended`, with the problem and its fix.
+pub(super) fn verdict(view: &OperationView, done: &str) -> String {
+    let OperationView { verb, family, .. } = view;
+    let dry = if view.request.dry_run { " (dry run: nothing was changed)" } else { "" };
+    match &view.problem {
+        None => format!("{verb} of {family}: {done}{dry}"),
+        Some(problem) => format!("{verb} of {family}: {}{dry}\n{problem}", ended(view.exit_code)),
+    }
+}
+
+fn ended(exit_code: Option<u8>) -> &'static str {
+    match exit_code {
+        Some(exit::DONE) => "done",
+        Some(exit::FAILED) => "failed, nothing was changed",
+        Some(exit::GATE_FAILED) => "refused, a gate fails",
+        Some(exit::GATE_INCONCLUSIVE) => "refused, a gate is inconclusive",
+        Some(exit::DIFFERENCES) => "differences found",
+        Some(exit::RUNNING) => "still running",
+        _ => "the outcome is not known",
+    }
+}
+
+fn plain(view: &OperationView) -> Vec<String> {
+    let outcome = &view.outcome;
+    let would = outcome.get("would").and_then(Value::as_str);
+    let link = outcome.get("link").and_then(|link| serde_json::from_value::<LinkRecord>(link.clone()).ok());
+    let topics = outcome.get("topics").and_then(Value::as_array);
+    let done = match (would, link, topics) {
+        (Some(would), ..) => would.to_owned(),
+        (None, Some(link), _) => format!("it is {}", towpath_linker::status::LinkSeen::from(&link).state),
+        (None, None, Some(topics)) if view.request.dry_run => format!("would mirror {} topics", topics.len()),
+        (None, None, Some(topics)) => format!("{} topics are mirrored", topics.len()),
+        (None, None, None) => "done".to_owned(),
     };
-    format!("{verdict}{found}\n\ntowpath status {}", view.family)
+    let mut parts = vec![verdict(view, &done)];
+    let side = |side: &str| {
+        let cluster = outcome.get(side)?;
+        let name = cluster.get("name")?.as_str()?;
+        Some(format!("{side} {name} ({})", cluster.get("cluster_id")?.as_str()?))
+    };
+    if let (Some(source), Some(target)) = (side("source"), side("target")) {
+        parts.push(format!("{source}, {target}"));
+    }
+    parts
+}
+
+fn next(view: &OperationView) -> String {
+    let OperationView { verb, family, .. } = view;
+    let done = view.exit_code == Some(exit::DONE);
+    match (verb.as_str(), done) {
+        ("link" | "cutover" | "rollback" | "complete" | "resume", true) if view.request.dry_run => {
+            format!("towpath {verb} … without --dry-run does it")
+        }
+        ("link" | "cutover" | "resume", true) => format!("towpath status {family} --watch"),
+        ("diff", true) => format!("towpath cutover {family} --dry-run"),
+        ("cancel", true) => "towpath status".to_owned(),
+        _ => format!("towpath status {family}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn view(verb: &str, exit_code: u8, problem: Option<&str>, outcome: Value) -> OperationView {
+        let actor = json!({ "name": "lead", "authenticated": true, "role": "operator" });
+        let view = json!({
+            "id": format!("{verb}-1"), "verb": verb, "family": "product-views",
+            "request": { "actor": actor, "dry_run": outcome["dry_run"] == json!(true) },
+            "started_ms": 0, "ended_ms": 1, "state": "ended", "steps": [], "progress": null,
+            "exit_code": exit_code, "problem": problem, "outcome": outcome,
+        });
+        serde_json::from_value(view).unwrap()
+    }
+
+    fn gate(name: &str, verdict: &str, fix: &str) -> Value {
+        json!({
+            "name": name, "limit": "5s and 1000 messages", "observed": "12 ms and 3 messages", "age_ms": 40,
+            "verdict": verdict, "reason": "0 members are held at the target, 3 are live on the source",
+            "fix": fix, "accepted": false,
+        })
+    }
+
+    fn fits(text: &str) {
+        for line in text.lines() {
+            assert!(line.chars().count() <= usize::from(super::super::COLUMNS_MAX), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_move_tells_its_pause_and_leaves_a_recovery_sheet() {
+        let outcome = json!({ "family": "product-views", "dry_run": false, "moves": [{
+            "group": "session-ranker", "verb": "cutover", "result": "moved", "pause_ms": 312,
+            "pause_delivered_ms": 1_480, "pause_max_ms": 5_000, "evicted": [{}, {}], "positions": [{}, {}, {}],
+            "alarms": ["first commits have not advanced yet"], "gates": { "verdict": "pass", "gates": [] },
+            "recovery_sheet": "Group session-ranker runs on towpath since cutover.",
+        }] });
+        let text = text(&view("cutover", 0, None, outcome), false);
+        fits(&text);
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_refused_move_names_each_gate_with_its_fix() {
+        let gates = [gate("mirror-lag", "pass", ""), gate("members-ready", "fail", "start them at the target")];
+        let outcome = json!({ "moves": [{
+            "group": "session-ranker", "result": "refused", "gates": { "verdict": "fail", "gates": gates },
+        }] });
+        let problem = "group session-ranker: members-ready fails\nfix: start them at the target";
+        let text = text(&view("cutover", 3, Some(problem), outcome), false);
+        fits(&text);
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_dry_run_shows_the_steps_of_the_plan() {
+        let plan = towpath_plans::Plan::from_yaml(
+            "p.yaml",
+            "family: product-views\nsource: legacy\ntarget: towpath\ntopics: [views]\ngroups: [session-ranker]\n",
+        )
+        .unwrap();
+        let steps = towpath_plans::steps::cutover_steps(&plan, &plan.groups[0]);
+        let outcome = json!({ "dry_run": true, "moves": [{
+            "group": "session-ranker", "dry_run": true, "steps": steps,
+            "gates": { "verdict": "pass", "gates": [gate("mirror-lag", "pass", "")] },
+        }] });
+        let text = text(&view("cutover", 0, None, outcome), false);
+        fits(&text);
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn differences_are_told_with_their_samples() {
+        let partition = |index: i32, missing: u64, samples: Value| {
+            json!({
+                "topic": "product-views", "partition": index, "from": 0, "through": 500_000, "records": 499_998,
+                "counts": { "missing": missing, "extra": 0, "duplicated": 0, "reordered": 0, "altered": 0 },
+                "samples": samples, "samples_max": 10, "expired": [], "at_ms": 1,
+            })
+        };
+        let samples = json!([{ "offset": 77, "kind": "missing" }]);
+        let outcome = json!({
+            "verdict": "fail", "records": 999_996, "differences": 1,
+            "partitions": [partition(0, 0, json!([])), partition(1, 1, samples)],
+        });
+        let problem = "1 differences\nfix: look at the samples below";
+        let text = text(&view("diff", 5, Some(problem), outcome), false);
+        fits(&text);
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_link_says_what_is_mirrored_between_which_clusters() {
+        let outcome = json!({
+            "topics": ["a", "b"], "dry_run": false, "source": { "name": "legacy", "cluster_id": "S" },
+            "target": { "name": "towpath", "cluster_id": "T" },
+        });
+        insta::assert_snapshot!(text(&view("link", 0, None, outcome), false));
+    }
+
+    #[test]
+    fn what_a_newer_service_says_does_not_break_the_verdict() {
+        let text = text(&view("cutover", 0, None, json!({ "moves": "elsewhere" })), false);
+        assert!(text.starts_with("cutover of product-views: done"), "{text}");
+    }
 }

@@ -12,7 +12,7 @@ use towpath_linker::status::{FamilyStatus, ServiceStatus};
 use crate::failure::{Ended, Failure};
 use crate::output::Output;
 use crate::service::{Api, Talk, of_family};
-use crate::show;
+use crate::show::{self, status::View};
 
 /// Arguments of `towpath status`.
 #[derive(Args)]
@@ -63,9 +63,14 @@ async fn look(api: &Api, arguments: &Arguments) -> Result<Seen, Failure> {
 }
 
 fn text(seen: &Seen, arguments: &Arguments, output: &Output) -> String {
+    let view = View {
+        partitions: arguments.partitions,
+        colours: output.has_colours(),
+        live: arguments.watch,
+    };
     match seen {
-        Seen::Family(family) => show::status::family(family, arguments.partitions, output.has_colours()),
-        Seen::Service(service) => show::status::service(service, output.has_colours()),
+        Seen::Family(family) => show::status::family(family, view),
+        Seen::Service(service) => show::status::service(service, view),
     }
 }
 
