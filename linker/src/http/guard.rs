@@ -257,3 +257,160 @@ fn is_loopback(host: &str) -> bool {
     };
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::body::Body;
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::{get, post};
+    use axum::{Extension, Router};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    const VIEWER: &str = "viewer-token-0123456789";
+    const OPERATOR: &str = "operator-token-0123456789";
+    const APPROVER: &str = "approver-token-0123456789";
+    const AUDITOR: &str = "auditor-token-0123456789";
+
+    fn with_tokens() -> Guard {
+        let tokens = [
+            (VIEWER, Role::Viewer),
+            (OPERATOR, Role::Operator),
+            (APPROVER, Role::Approver),
+            (AUDITOR, Role::Auditor),
+        ];
+        let tokens = tokens.into_iter().map(|(token, role)| {
+            let caller = Caller::Holder { name: role.as_str().into(), role };
+            (blake3::hash(token.as_bytes()), caller)
+        });
+        Guard { tokens: tokens.collect() }
+    }
+
+    async fn who(Extension(caller): Extension<Caller>) -> String {
+        caller.sign(&Asked { actor: "eve\n".into(), ..Asked::default() }).actor.name
+    }
+
+    /// A route per right, behind the same two middlewares as the API's.
+    fn router(guard: Guard) -> Router {
+        let route = |path: &str, right| {
+            Router::new().route(path, post(who)).route_layer(from_fn_with_state(right, require))
+        };
+        Router::new()
+            .route("/healthz", get(async || "ok"))
+            .merge(route("/read", Right::Read))
+            .merge(route("/audit", Right::Audit))
+            .merge(route("/operate", Right::Operate))
+            .merge(route("/approve", Right::Approve))
+            .layer(from_fn_with_state(Arc::new(guard), admit))
+    }
+
+    async fn ask(router: &Router, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+        let method = if path == "/healthz" { "GET" } else { "POST" };
+        let mut request = HttpRequest::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let status = answer.status().as_u16();
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 16).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn each_role_may_do_what_it_is_for_and_nothing_else() {
+        let router = router(with_tokens());
+        let expected = [
+            (VIEWER, [200, 403, 403, 403]),
+            (AUDITOR, [200, 200, 403, 403]),
+            (OPERATOR, [200, 200, 200, 403]),
+            (APPROVER, [200, 200, 200, 200]),
+        ];
+        for (token, statuses) in expected {
+            let bearer = format!("Bearer {token}");
+            for (path, expected) in ["/read", "/audit", "/operate", "/approve"].into_iter().zip(statuses) {
+                let (status, body) = ask(&router, path, &[("authorization", &bearer)]).await;
+                assert_eq!(status, expected, "{token} {path}: {body}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_known_token_only_health_is_told() {
+        let router = router(with_tokens());
+        for header in ["Bearer wrong", "Bearer ", "Basic viewer-token-0123456789", "viewer-token-0123456789"]
+        {
+            let (status, body) = ask(&router, "/read", &[("authorization", header)]).await;
+            assert_eq!(status, 401, "{header}");
+            assert!(body.contains("towpath/error/v1") && !body.contains("0123456789"), "{body}");
+        }
+        assert_eq!(ask(&router, "/read", &[]).await.0, 401);
+        assert_eq!(ask(&router, "/healthz", &[]).await.0, 200);
+    }
+
+    #[tokio::test]
+    async fn the_token_names_the_actor_whatever_the_caller_claims() {
+        let router = router(with_tokens());
+        let bearer = format!("bearer {OPERATOR}");
+        assert_eq!(ask(&router, "/operate", &[("authorization", &bearer)]).await.1, "operator");
+    }
+
+    #[tokio::test]
+    async fn without_tokens_the_actor_is_marked_and_only_names_of_this_host_are_served() {
+        let router = router(Guard::new(&[]).unwrap());
+        for host in ["127.0.0.1:8088", "localhost", "LOCALHOST:8088", "[::1]:8088", "127.8.8.8:1"] {
+            let (status, body) = ask(&router, "/approve", &[("host", host)]).await;
+            assert_eq!((status, body.as_str()), (200, "unauthenticated (eve)"), "{host}");
+        }
+        for host in ["evil.example", "evil.example:8088", "localhost.evil.example", "10.0.0.1:8088", ""] {
+            assert_eq!(ask(&router, "/read", &[("host", host)]).await.0, 403, "{host}");
+        }
+        assert_eq!(ask(&router, "/read", &[]).await.0, 403);
+    }
+
+    #[tokio::test]
+    async fn a_page_of_another_site_is_refused_with_or_without_tokens() {
+        let bearer = format!("Bearer {APPROVER}");
+        let host = ("host", "127.0.0.1:8088");
+        for (router, token) in
+            [(router(with_tokens()), Some(&bearer)), (router(Guard::new(&[]).unwrap()), None)]
+        {
+            let mut own = vec![host];
+            own.extend(token.map(|bearer| ("authorization", bearer.as_str())));
+            for foreign in [
+                ("origin", "http://evil.example"),
+                ("origin", "null"),
+                ("origin", "http://127.0.0.1:9999"),
+                ("sec-fetch-site", "cross-site"),
+                ("sec-fetch-site", "same-site"),
+            ] {
+                let headers: Vec<_> = own.iter().copied().chain([foreign]).collect();
+                assert_eq!(ask(&router, "/operate", &headers).await.0, 403, "{foreign:?}");
+            }
+            for same in [("origin", "http://127.0.0.1:8088"), ("sec-fetch-site", "same-origin")] {
+                let headers: Vec<_> = own.iter().copied().chain([same]).collect();
+                assert_eq!(ask(&router, "/operate", &headers).await.0, 200, "{same:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_that_can_be_guessed_or_is_shared_is_refused_and_not_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let token = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            TokenConfig { name: name.into(), role: Role::Viewer, token: format!("file:{}", path.display()) }
+        };
+        let refused = |tokens: &[TokenConfig]| match Guard::new(tokens) {
+            Ok(_) => panic!("accepted"),
+            Err(error) => error.to_string(),
+        };
+        let short = refused(&[token("ann", "hunter2\n")]);
+        assert!(short.contains("too short") && !short.contains("hunter2"), "{short}");
+        let twice = refused(&[token("ann", "0123456789abcdef"), token("bob", "0123456789abcdef\n")]);
+        assert!(twice.contains("bob") && twice.contains("another name"), "{twice}");
+    }
+}

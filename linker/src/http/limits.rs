@@ -87,3 +87,63 @@ pub async fn in_time(request: Request, next: Next) -> Response {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::middleware::{from_fn, from_fn_with_state};
+    use axum::routing::get;
+    use tokio::sync::Notify;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn status(router: &Router, path: &str) -> u16 {
+        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        router.clone().oneshot(request).await.unwrap().status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn over_the_bound_a_request_is_refused_at_once_and_health_is_still_told() {
+        let registry = Registry::new();
+        let limiter = Limiter::new(1, &registry).unwrap();
+        let (entered, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (enter, left) = (entered.clone(), leave.clone());
+        let slow = async move || {
+            enter.notify_one();
+            left.notified().await;
+        };
+        let router = Router::new()
+            .route("/slow", get(slow))
+            .route("/healthz", get(async || "ok"))
+            .layer(from_fn_with_state(limiter.clone(), in_turn));
+        let under_way = tokio::spawn({
+            let router = router.clone();
+            async move { status(&router, "/slow").await }
+        });
+        entered.notified().await;
+        assert_eq!((status(&router, "/slow").await, status(&router, "/healthz").await), (503, 200));
+        leave.notify_one();
+        assert_eq!(under_way.await.unwrap(), 200);
+        leave.notify_one();
+        assert_eq!(status(&router, "/slow").await, 200);
+        assert_eq!(limiter.refused.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn streams_of_events_are_bounded_and_free_their_place() {
+        let limiter = Limiter::new(1, &Registry::new()).unwrap();
+        let first = limiter.stream().unwrap();
+        assert!(limiter.stream().is_err());
+        drop(first);
+        assert!(limiter.stream().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_takes_too_long_ends_and_says_where_to_look() {
+        let never = async || std::future::pending::<()>().await;
+        let router = Router::new().route("/never", get(never)).layer(from_fn(in_time));
+        assert_eq!(status(&router, "/never").await, 504);
+    }
+}

@@ -2,7 +2,7 @@
 
 use towpath_linker::http::body::Fences;
 
-use super::{NOTHING, at_most, date, table};
+use super::{NOTHING, at_most, date, table, trimmed};
 
 /// A line per group.
 pub fn table_of(fences: &Fences) -> String {
@@ -19,5 +19,5 @@ pub fn table_of(fences: &Fences) -> String {
     }
     at_most(&mut lines, 5, 30);
     let next = format!("towpath status {}", fences.family);
-    format!("{verdict}\n\n{lines}\n\n{next}")
+    trimmed(&format!("{verdict}\n\n{lines}\n\n{next}"))
 }

@@ -29,6 +29,11 @@ pub fn table(heads: &[&str], colours: bool) -> Table {
     table
 }
 
+/// The text without the spaces that tables leave at the ends of lines.
+pub fn trimmed(text: &str) -> String {
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
 /// Right-aligns columns that hold numbers.
 pub fn numbers(table: &mut Table, columns: &[usize]) {
     for &column in columns {

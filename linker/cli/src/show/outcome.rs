@@ -15,7 +15,7 @@ pub fn text(view: &OperationView, colours: bool) -> String {
         _ => plain(view),
     };
     let parts: Vec<String> = found.into_iter().chain([next(view)]).filter(|part| !part.is_empty()).collect();
-    parts.join("\n\n")
+    super::trimmed(&parts.join("\n\n"))
 }
 
 /// `VERB of FAMILY: how it ended`, with the problem and its fix.
@@ -68,9 +68,9 @@ fn next(view: &OperationView) -> String {
     let OperationView { verb, family, .. } = view;
     let done = view.exit_code == Some(exit::DONE);
     match (verb.as_str(), done) {
-        ("link" | "cutover" | "rollback" | "complete" | "resume", true) if view.request.dry_run => {
-            format!("towpath {verb} … without --dry-run does it")
-        }
+        ("cutover" | "rollback" | "complete", true) if view.request.dry_run => moves::for_real(view),
+        ("link", true) if view.request.dry_run => "towpath link FILE".to_owned(),
+        ("resume" | "pause" | "cancel", true) if view.request.dry_run => format!("towpath {verb} {family}"),
         ("link" | "cutover" | "resume", true) => format!("towpath status {family} --watch"),
         ("diff", true) => format!("towpath cutover {family} --dry-run"),
         ("cancel", true) => "towpath status".to_owned(),
@@ -124,7 +124,8 @@ mod tests {
 
     #[test]
     fn a_refused_move_names_each_gate_with_its_fix() {
-        let gates = [gate("mirror-lag", "pass", ""), gate("members-ready", "fail", "start them at the target")];
+        let gates =
+            [gate("mirror-lag", "pass", ""), gate("members-ready", "fail", "start them at the target")];
         let outcome = json!({ "moves": [{
             "group": "session-ranker", "result": "refused", "gates": { "verdict": "fail", "gates": gates },
         }] });

@@ -5,7 +5,7 @@ use towpath_linker::status::{FamilyStatus, PartitionStatus, ServiceStatus, Topic
 use towpath_plans::gates::Verdict;
 use towpath_plans::transition::{GroupMove, Route};
 
-use super::{NOTHING, Tone, at_most, cell, count, date, duration, maybe, numbers, table};
+use super::{NOTHING, Tone, at_most, cell, count, date, duration, maybe, numbers, table, trimmed};
 
 /// Rows of one table; what is beyond is counted, `--partitions` and `--json` show all.
 const ROWS_MAX: usize = 40;
@@ -41,7 +41,7 @@ pub fn family(status: &FamilyStatus, view: View) -> String {
     if !view.live {
         parts.push(next(status));
     }
-    parts.join("\n\n")
+    trimmed(&parts.join("\n\n"))
 }
 
 fn verdict(status: &FamilyStatus) -> String {
@@ -259,7 +259,7 @@ pub fn service(status: &ServiceStatus, view: View) -> String {
         let next = first.map_or("towpath link FILE".into(), |family| format!("towpath status {family}"));
         text.push_str(&format!("\n{next}"));
     }
-    text
+    trimmed(&text)
 }
 
 fn link(state: &str) -> comfy_table::Cell {

@@ -63,11 +63,8 @@ async fn look(api: &Api, arguments: &Arguments) -> Result<Seen, Failure> {
 }
 
 fn text(seen: &Seen, arguments: &Arguments, output: &Output) -> String {
-    let view = View {
-        partitions: arguments.partitions,
-        colours: output.has_colours(),
-        live: arguments.watch,
-    };
+    let view =
+        View { partitions: arguments.partitions, colours: output.has_colours(), live: arguments.watch };
     match seen {
         Seen::Family(family) => show::status::family(family, view),
         Seen::Service(service) => show::status::service(service, view),

@@ -30,12 +30,24 @@ struct Moved {
     recovery_sheet: Option<String>,
 }
 
+/// The command that does what a dry run has shown.
+pub fn for_real(view: &OperationView) -> String {
+    let OperationView { verb, family, .. } = view;
+    match moves_of(view).as_slice() {
+        [one] => format!("towpath {verb} {family} --group {}", one.group),
+        _ => format!("towpath {verb} {family}"),
+    }
+}
+
+fn moves_of(view: &OperationView) -> Vec<Moved> {
+    let list = ["moves", "groups"].iter().find_map(|key| view.outcome.get(key)?.as_array());
+    let moves = list.into_iter().flatten();
+    moves.filter_map(|one| serde_json::from_value(one.clone()).ok()).collect()
+}
+
 /// Verdict, table of groups, then what each has to say.
 pub fn text(view: &OperationView, colours: bool) -> Vec<String> {
-    let list = ["moves", "groups"].iter().find_map(|key| view.outcome.get(key)?.as_array());
-    let moves: Vec<Moved> = list
-        .map(|list| list.iter().filter_map(|one| serde_json::from_value(one.clone()).ok()).collect())
-        .unwrap_or_default();
+    let moves = moves_of(view);
     if moves.is_empty() {
         return vec![verdict(view, "done")];
     }
@@ -46,18 +58,18 @@ pub fn text(view: &OperationView, colours: bool) -> Vec<String> {
     };
     let names: Vec<&str> = moves.iter().map(|one| one.group.as_str()).collect();
     let mut parts = vec![verdict(view, &format!("{} {what}", names.join(", ")))];
-    if moves.iter().any(|one| one.result.is_some()) {
+    if moves.iter().any(|one| one.result.as_deref() == Some("moved")) {
         parts.push(results(&moves, colours));
     }
     for one in &moves {
-        let alarms: Vec<String> = one.alarms.iter().map(|alarm| format!("! {}: {alarm}", one.group)).collect();
+        let alarms: Vec<String> =
+            one.alarms.iter().map(|alarm| format!("! {}: {alarm}", one.group)).collect();
         parts.push(alarms.join("\n"));
         if !one.steps.is_empty() {
             parts.push(steps(one, colours));
         }
-        let refused = one.gates.as_ref().filter(|report| {
-            report.verdict != Verdict::Pass || !one.steps.is_empty()
-        });
+        let refused =
+            one.gates.as_ref().filter(|report| report.verdict != Verdict::Pass || !one.steps.is_empty());
         if let Some(report) = refused {
             parts.push(gates(&one.group, report, colours));
         }
