@@ -101,6 +101,14 @@ impl Case {
         Ok(self.load()?.missing())
     }
 
+    /// The whole scenario's limit: how long it may take at most, and so a guess at which ones to begin with.
+    ///
+    /// # Errors
+    /// When the scenario can't be read.
+    pub fn limit(&self) -> Result<Duration> {
+        Ok(Duration::from_secs(self.load()?.timeout_s))
+    }
+
     /// Runs the case; gives notes for its line (which data it used).
     ///
     /// # Errors

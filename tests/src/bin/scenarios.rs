@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "one line per scenario is what this command is for")]
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::process::ExitCode;
 
@@ -31,12 +32,16 @@ fn main() -> Result<ExitCode> {
             _ => wanted.push(argument),
         }
     }
-    let mut cases: VecDeque<Case> = Case::all()?.into();
+    let mut cases = Case::all()?;
     cases.retain(|case| wanted.is_empty() || wanted.iter().any(|name| case.name.contains(name.as_str())));
     if list {
         cases.iter().for_each(|case| println!("{}", case.name));
         return Ok(ExitCode::SUCCESS);
     }
+    // The long ones first: none of them then runs alone at the end.
+    let mut timed = cases.into_iter().map(|case| Ok((case.limit()?, case))).collect::<Result<Vec<_>>>()?;
+    timed.sort_by_key(|(limit, _)| Reverse(*limit));
+    let cases: VecDeque<Case> = timed.into_iter().map(|(_, case)| case).collect();
     let (queue, tally, pool) = (Mutex::new(cases), Mutex::new(Tally::default()), Pool::default());
     std::thread::scope(|scope| {
         for _ in 0..jobs {
