@@ -13,6 +13,7 @@ pub mod evidence;
 pub mod groups;
 pub mod http;
 pub mod link;
+pub mod load;
 pub mod metrics;
 pub mod moves;
 pub mod operation;

@@ -2,11 +2,15 @@
 
 use prometheus::{Counter, Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry};
 
+use crate::moves::GroupGauges;
+
 /// Counters of one link.
 #[derive(Clone, Debug)]
 pub struct LinkMetrics {
     /// Where these are registered; the link's other parts register theirs there too.
     pub registry: Registry,
+    /// Of the family's groups.
+    pub groups: GroupGauges,
     /// Bytes of record batches that the source sent.
     pub fetched_bytes: IntCounter,
     /// Bytes of record batches that the target acknowledged.
@@ -41,6 +45,7 @@ impl LinkMetrics {
         let gauge = |name: &str, help: &str| IntGauge::with_opts(opts(name, help));
         let metrics = LinkMetrics {
             registry: registry.clone(),
+            groups: GroupGauges::register(registry, family)?,
             fetched_bytes: counter("fetched_bytes_total", "Bytes of record batches the source sent")?,
             mirrored_bytes: counter(
                 "mirrored_bytes_total",

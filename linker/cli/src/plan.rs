@@ -1,17 +1,25 @@
-//! `towpath plan check` and `towpath plan show`: what a plan says, and what is wrong with it. Needs no service.
+//! `towpath plan check` and `towpath plan show`: what a plan says, what is wrong with it, what it will take. Needs no service.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use serde_json::json;
+use towpath_env::Env;
+use towpath_linker::cluster::Cluster;
+use towpath_linker::config::ServiceConfig;
+use towpath_linker::load;
 use towpath_linker::operation::exit;
-use towpath_plans::Plan;
-use towpath_plans::model::{GroupPlan, PlanError, PlanFile, Setting, SettingSource, check_estate};
+use towpath_plans::model::{
+    BrokerLoad, GroupPlan, PlanError, PlanFile, Setting, SettingSource, check_estate, format_bytes,
+};
+use towpath_plans::{Plan, Side};
 
 use crate::failure::Ended;
-use crate::output::Output;
+use crate::output::{Output, note};
+use crate::show;
 use crate::told::{self, Told, harmless};
 
 /// What can be done with a plan's file.
@@ -40,6 +48,9 @@ pub struct ShowArguments {
     /// The plan's file
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// The service's file: measures on the source what catching up will take
+    #[arg(long, value_name = "SERVICE_FILE")]
+    config: Option<PathBuf>,
     /// Print one JSON document instead of text
     #[arg(long)]
     pub json: bool,
@@ -82,12 +93,32 @@ fn check(arguments: &CheckArguments) -> Result<Told> {
 /// Shows what a plan says. Exit code 1 when it cannot be read as one.
 ///
 /// # Errors
-/// The file cannot be read.
+/// A file cannot be read, or the source cannot be measured.
 fn show(arguments: &ShowArguments) -> Result<Told> {
-    Ok(match read(&arguments.file)? {
-        Ok(plan) => shown(&plan),
-        Err(error) => refused(&error),
-    })
+    let plan = match read(&arguments.file)? {
+        Ok(plan) => plan,
+        Err(error) => return Ok(refused(&error)),
+    };
+    let measured = match &arguments.config {
+        None => None,
+        Some(config) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Some(runtime.block_on(measure(&ServiceConfig::read(config)?, &plan.plan))?)
+        }
+    };
+    Ok(shown(&plan, measured.as_deref()))
+}
+
+/// For so long the growth of the source is watched.
+const MEASURED: Duration = Duration::from_secs(10);
+
+async fn measure(config: &ServiceConfig, plan: &Plan) -> Result<Vec<BrokerLoad>> {
+    let env = Env::real();
+    let source = Cluster::connect(config, &plan.source, Side::Source, &env).await?;
+    note(&format!("watching for {} s how much producers add on {}", MEASURED.as_secs(), plan.source));
+    let load = load::measure(&source, plan, MEASURED, &env).await;
+    source.client.close();
+    Ok(load?)
 }
 
 fn read(file: &PathBuf) -> Result<std::result::Result<PlanFile, PlanError>> {
@@ -142,7 +173,7 @@ fn summary(plan: &Plan) -> String {
     )
 }
 
-fn shown(file: &PlanFile) -> Told {
+fn shown(file: &PlanFile, measured: Option<&[BrokerLoad]>) -> Told {
     let plan = &file.plan;
     let settings = plan.explain();
     let order: Vec<&str> = plan.move_order().iter().map(|group| group.name.as_str()).collect();
@@ -150,13 +181,14 @@ fn shown(file: &PlanFile) -> Told {
     let or_none = |names: &str| if names.is_empty() { "none".to_owned() } else { names.to_owned() };
     let text = format!(
         "{}\n\n  plan hash  {}\n  topics     {}\n  groups     {}\n\n\
-         Each setting with its value, where it comes from, and why the default is what it is:\n\n{}\n\n\
+         Each setting with its value, where it comes from, and why the default is what it is:\n\n{}\n\n{}\n\n\
          towpath link {}",
         summary(plan),
         plan.hash(),
         or_none(&topics.join(", ")),
         or_none(&order.join(", then ")),
         listing(&settings),
+        estimated(plan, measured, &file.file),
         file.file,
     );
     let groups: Vec<&GroupPlan> = plan.move_order();
@@ -169,8 +201,65 @@ fn shown(file: &PlanFile) -> Told {
         "topics": topics,
         "groups": groups.iter().map(|group| &group.name).collect::<Vec<_>>(),
         "settings": settings,
+        "estimate": measured.map(|brokers| json!({ "brokers": brokers, "whole": plan.estimate(brokers) })),
     });
     Told { text: harmless(&text), document, exit_code: exit::DONE }
+}
+
+/// What catching up will take.
+fn estimated(plan: &Plan, measured: Option<&[BrokerLoad]>, file: &str) -> String {
+    let Some(brokers) = measured else {
+        return format!(
+            "Not measured: the bytes, hours and egress that catching up takes.\n\
+             towpath plan show {file} --config SERVICE_FILE"
+        );
+    };
+    let estimate = plan.estimate(brokers);
+    let brokers = match brokers.len() {
+        1 => "1 broker".to_owned(),
+        n => format!("{n} brokers"),
+    };
+    let incoming = |id| move |load: &&BrokerLoad| Some(load.broker_id) == id;
+    let slowest = measured.and_then(|all| all.iter().find(incoming(estimate.slowest_broker_id)));
+    let limit = format_bytes(plan.link.bandwidth_bytes_per_s_max);
+    let time = match (estimate.catch_up_ms, slowest) {
+        (Some(ms), Some(load)) => format!(
+            "{} at {limit} per broker and second; broker {} takes longest",
+            show::duration(i64::try_from(ms).unwrap_or(i64::MAX)),
+            load.broker_id
+        ),
+        (Some(_), None) => "nothing to catch up with".into(),
+        (None, load) => format!(
+            "never: producers add {} a second on broker {}, and link.bandwidth_max is {limit}",
+            format_bytes(load.map_or(0, |load| load.incoming_bytes_per_s)),
+            load.map_or(-1, |load| load.broker_id)
+        ),
+    };
+    let egress = estimate.egress_bytes.map_or_else(
+        || "without end".to_owned(),
+        |bytes| format!("{} until then, and as much again for the diff", size(bytes)),
+    );
+    format!(
+        "To catch up, as measured on {} just now:\n  held      {} on {brokers}\n  time      {time}\n  egress    {egress}",
+        plan.source,
+        size(estimate.held_bytes)
+    )
+}
+
+/// Bytes as a person reads them, to three digits.
+fn size(bytes: u64) -> String {
+    let units = ["bytes", "kB", "MB", "GB", "TB", "PB"];
+    let (mut value, mut unit) = (bytes as f64, 0);
+    while value >= 1_000.0 && unit + 1 < units.len() {
+        value /= 1_000.0;
+        unit += 1;
+    }
+    match unit {
+        0 => format!("{bytes} bytes"),
+        _ if value < 10.0 => format!("{value:.2} {}", units[unit]),
+        _ if value < 100.0 => format!("{value:.1} {}", units[unit]),
+        _ => format!("{value:.0} {}", units[unit]),
+    }
 }
 
 /// The settings under the heads that they have in the file, `groups[NAME]` or `gates`.
@@ -262,11 +351,32 @@ mod tests {
     #[test]
     fn a_plan_is_shown_with_every_setting_in_100_columns() {
         let file = examples().join("orders.yaml");
-        let told = show(&ShowArguments { file, json: false }).unwrap();
+        let told = super::show(&ShowArguments { file, config: None, json: false }).unwrap();
         let text = told.text.replace(&format!("{}/", examples().display()), "");
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
         assert_eq!(told.document["family"], "orders");
         insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn what_catching_up_takes_is_told_and_so_is_that_it_never_will() {
+        let plan = Plan::new("views", "legacy", "towpath");
+        let load = |broker_id, held_bytes, incoming_bytes_per_s| BrokerLoad {
+            broker_id,
+            held_bytes,
+            incoming_bytes_per_s,
+        };
+        let loads = [load(1, 1_200_000_000_000, 10_000_000), load(2, 40_000_000_000, 0)];
+        let told = estimated(&plan, Some(&loads), "views.yaml");
+        insta::assert_snapshot!(told);
+        let never = estimated(&plan, Some(&[load(3, 10, 60_000_000)]), "views.yaml");
+        assert!(never.contains("never: producers add 60MB a second on broker 3"), "{never}");
+        let none = estimated(&plan, None, "views.yaml");
+        assert!(none.contains("towpath plan show views.yaml --config SERVICE_FILE"), "{none}");
+        assert_eq!(
+            [999, 1_000, 12_345_678, 123_456_789].map(size),
+            ["999 bytes", "1.00 kB", "12.3 MB", "123 MB"]
+        );
     }
 
     #[test]

@@ -24,7 +24,7 @@ impl Mover {
         let why = match &record.fence {
             Some(hold) => match self.fence.heartbeat(hold).await? {
                 Membership::Stands => {
-                    self.memory.lock().heartbeat_ms = Some(self.link.env.now_ms());
+                    self.fence_stands();
                     return Ok(Event::FenceAdopted { hold: hold.clone() });
                 }
                 Membership::Gone(why) => why,

@@ -114,6 +114,13 @@ impl Mover {
         outcome
     }
 
+    /// The fence was confirmed just now.
+    pub(super) fn fence_stands(&self) {
+        let now_ms = self.link.env.now_ms();
+        self.memory.lock().heartbeat_ms = Some(now_ms);
+        self.link.mirror.metrics.groups.fence_confirmed(&self.group.name, now_ms);
+    }
+
     /// Keeps the fence's session alive, also while a verb is under way.
     async fn heartbeats(&self) {
         loop {
@@ -125,7 +132,7 @@ impl Mover {
             let Some(hold) = &record.fence else { continue };
             match self.fence.heartbeat(hold).await {
                 Ok(Membership::Stands) => {
-                    self.memory.lock().heartbeat_ms = Some(self.link.env.now_ms());
+                    self.fence_stands();
                 }
                 // A verb under way finds out by itself, where it rests on the fence.
                 Ok(Membership::Gone(_)) => {

@@ -13,6 +13,7 @@ mod ending;
 mod executor;
 pub mod failpoint;
 mod fencing;
+mod gauges;
 mod mover;
 mod observe;
 mod rights;
@@ -21,4 +22,5 @@ mod status;
 mod verify;
 mod way_back;
 
+pub use gauges::GroupGauges;
 pub use mover::{GroupStatus, Mover, PositionSeen};

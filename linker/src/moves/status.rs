@@ -21,7 +21,10 @@ impl Mover {
     /// Looks at both sides; what cannot be seen leaves the last look in place.
     pub(super) async fn look_around(&self) {
         match self.observed().await {
-            Ok(status) => *self.status.write() = Some(status),
+            Ok(status) => {
+                self.link.mirror.metrics.groups.observe(&status);
+                *self.status.write() = Some(status);
+            }
             Err(error) => {
                 tracing::info!(
                     group = self.group.name,
