@@ -58,6 +58,9 @@ pub struct BrokerConfig {
     pub auto_create_topics: bool,
     /// Kafka's `num.partitions`: partitions of a topic created without a count.
     pub partitions_default: i32,
+    /// Counts producer ids from 0, as Kafka does, instead of 2^62. For a broker that plays a source in a demo or a
+    /// test: nothing can be mirrored to it afterwards.
+    pub producer_ids_from_zero: bool,
     /// Consumer groups.
     pub groups: GroupConfig,
     /// Comes up with another disk WAL than the one that the store names, giving up what only that one held.
@@ -81,6 +84,7 @@ impl Default for BrokerConfig {
             rack: None,
             auto_create_topics: false,
             partitions_default: 1,
+            producer_ids_from_zero: false,
             groups: GroupConfig::default(),
             accept_wal_loss: false,
             storage: StorageSettings::default(),

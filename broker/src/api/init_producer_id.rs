@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 
 use super::find_coordinator::no_transactions;
 use crate::metadata::entry::ProducerIdsTaken;
-use crate::metadata::{Entry, Metadata, ProposeError, Rejection};
+use crate::metadata::{Entry, Metadata, PRODUCER_ID_FIRST, ProposeError, Rejection};
 use crate::server::{ClientContext, Shared};
 
 /// Ids taken from the metadata at once, as in Kafka: one entry of the log for so many producers.
@@ -63,7 +63,10 @@ pub async fn handle(
         return refused(no_transactions(id).error);
     }
     match broker.producer_ids.next(&broker.metadata).await {
-        Ok(id) => InitProducerIdResponse::default().with_producer_id(ProducerId(id)).with_producer_epoch(0),
+        Ok(id) => {
+            let first = if broker.config.producer_ids_from_zero { PRODUCER_ID_FIRST } else { 0 };
+            InitProducerIdResponse::default().with_producer_id(ProducerId(id - first)).with_producer_epoch(0)
+        }
         Err(error) => {
             tracing::warn!(%error, "no producer id could be given");
             // What Kafka answers while its own block is on the way: the client tries again.

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod broker;
+mod demo;
 mod evidence;
 mod failure;
 mod follow;
@@ -39,6 +40,8 @@ struct Arguments {
 enum Verb {
     /// Run the bundled Kafka-compatible broker
     Broker(broker::Arguments),
+    /// Do the whole job on this machine: mirror, compare, move groups there and back, and count
+    Demo(demo::Arguments),
     /// Run the linking service and its HTTP API
     Serve(verbs::serve::Arguments),
     /// Check a plan's file, or show what it says
@@ -98,6 +101,11 @@ fn main() -> ExitCode {
 fn run(verb: Verb) -> (Output, Ended) {
     match verb {
         Verb::Broker(arguments) => (Output::new("broker", false), done(broker::run(arguments))),
+        Verb::Demo(arguments) => {
+            let output = arguments.output();
+            let ended = demo::run(&arguments, &output);
+            (output, ended)
+        }
         Verb::Serve(arguments) => (Output::new("serve", false), verbs::serve::run(arguments)),
         Verb::Plan(verb) => plan::run(verb),
         Verb::Link(arguments) => talk("link", arguments.talk.clone(), |out| verbs::link::run(arguments, out)),
