@@ -199,6 +199,10 @@ impl Reading<'_> {
         self.session.consumer.assign(&list).map_err(|error| {
             self.session.failed(format!("assign {} partitions: {error}", indexes.len()), "report this")
         })?;
+        // librdkafka remembers a pause of the job before, whatever was assigned since.
+        self.session.consumer.resume(&list).map_err(|error| {
+            self.session.failed(format!("resume {} partitions: {error}", indexes.len()), "report this")
+        })?;
         Ok(places)
     }
 
