@@ -33,6 +33,9 @@ pub const FAMILY: &str = "product-views";
 const VERB_MAX: Duration = Duration::from_secs(60);
 /// How long requests under way may take to be answered at the end.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// A legacy Kafka's `group.initial.rebalance.delay.ms` (3 s by default) is part of a pause, twice when an evicted
+/// consumer comes back before the fence stands.
+const PAUSE_MAX: &str = "15s";
 /// A mirror this close behind has caught up.
 const CAUGHT_UP_MS: i64 = 1_000;
 
@@ -115,7 +118,9 @@ impl Desk {
             "source": "legacy",
             "target": "towpath",
             "topics": TOPICS.each_ref().map(|topic| topic.name),
-            "groups": GROUPS.each_ref().map(|group| json!({ "name": group.name, "fence": group.fence })),
+            "groups": GROUPS.each_ref().map(|group| {
+                json!({ "name": group.name, "fence": group.fence, "pause_max": PAUSE_MAX })
+            }),
         });
         let plan = std::fs::read_to_string(written(estate, "product-views.yaml", &plan)?)?;
 

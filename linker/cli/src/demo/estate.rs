@@ -85,8 +85,12 @@ impl Estate {
             Some(address) => (address.to_owned(), None),
             None => {
                 let data = folder.path().join("stand-in");
+                let mut config = BrokerConfig { data, ..BrokerConfig::default() };
                 // Ids from 2^62 on are the target's own: it refuses to mirror them.
-                let config = BrokerConfig { data, producer_ids_from_zero: true, ..BrokerConfig::default() };
+                config.producer_ids_from_zero = true;
+                // Kafka's default lets an empty group wait for 3 s, the fence as well as members that come back:
+                // that would be the pause of each move, and say nothing about the move.
+                config.groups.initial_rebalance_delay_ms = 0;
                 let broker = start_broker(config, env).await?;
                 (broker.address().to_string(), Some(broker))
             }
