@@ -41,7 +41,17 @@ const ARROWS: [(&str, &[&str]); 10] = [
             "towpath-dashboards",
         ],
     ),
-    ("towpath-tests", &["towpath-env", "towpath-wire", "towpath-broker", "towpath-linker"]),
+    (
+        "towpath-tests",
+        &[
+            "towpath-env",
+            "towpath-wire",
+            "towpath-shared-log",
+            "towpath-plans",
+            "towpath-broker",
+            "towpath-linker",
+        ],
+    ),
 ];
 
 /// A tracked text file: its path from the root of the repository, and its text.

@@ -9,7 +9,7 @@ use towpath_wire::client::TopicPartition;
 use towpath_wire::client::admin::describe_topic_configs;
 
 use super::bounds;
-use super::comparison::{Compared, Comparison, Found, Pair};
+use super::comparison::{Compared, Comparison, Contents, Found, Pair};
 use super::jobs;
 use super::reader::{ReadError, Reader, Stretch};
 use super::session::Manner;
@@ -34,7 +34,7 @@ pub(super) struct Closer<'a> {
 struct Finding {
     differences: Vec<Difference>,
     /// Records by offset, for samples: the source's where it has one.
-    sampled: BTreeMap<i64, (Option<Vec<u8>>, Option<Vec<u8>>)>,
+    sampled: BTreeMap<i64, Contents>,
     /// Keys of records that one side holds alone; only on compacted topics.
     lonely: HashSet<[u8; 32]>,
 }
@@ -231,7 +231,7 @@ impl Finding {
             if self.lonely.is_empty() || self.sampled.len() < samples_max as usize {
                 self.sampled
                     .entry(record.offset)
-                    .or_insert_with(|| (record.key.clone(), record.value.clone()));
+                    .or_insert_with(|| Contents { key: record.key.clone(), value: record.value.clone() });
             }
         }
     }

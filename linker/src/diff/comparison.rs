@@ -49,8 +49,17 @@ pub struct ComparisonSpec {
 pub struct Found {
     /// Where and what.
     pub difference: Difference,
-    /// Key and value of the record on the source, where it has none on the target; beyond `samples_max` `None`.
-    pub record: Option<(Option<Vec<u8>>, Option<Vec<u8>>)>,
+    /// The record on the source, where it has none on the target; beyond `samples_max` `None`.
+    pub record: Option<Contents>,
+}
+
+/// What a record holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// Its key; `None` is null.
+    pub key: Option<Vec<u8>>,
+    /// Its value; `None` is null.
+    pub value: Option<Vec<u8>>,
 }
 
 /// One outcome about a stretch. Outcomes of one stretch come in the order of its offsets, without holes.

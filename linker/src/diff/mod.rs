@@ -18,7 +18,7 @@ mod session;
 mod state;
 mod verify;
 
-pub use comparison::{Compared, Comparison, ComparisonSpec, Found, Terms};
+pub use comparison::{Compared, Comparison, ComparisonSpec, Contents, Found, Terms};
 pub use metrics::DiffMetrics;
 pub use reader::Stretch;
 pub use run::{Diff, DiffReport, TailReport};

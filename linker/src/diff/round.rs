@@ -31,14 +31,14 @@ impl Diff {
         only: Option<&BTreeMap<TopicPartition, i64>>,
         stop: &CancellationToken,
     ) -> Result<bool, LinkerError> {
-        let held = self.held(only);
-        self.know(&held).await?;
         let _turn = self.turn.lock().await;
+        let held = self.held(only);
         let give_up = stop.child_token();
         *self.under_way.lock() = give_up.clone();
         if self.urgent.load(Ordering::SeqCst) > 0 {
             return Ok(true);
         }
+        self.know(&held).await?;
         let began_ms = self.link.env.now_ms();
         let (stretches, whole) = self.stretches(&held);
         if !stretches.is_empty() {
@@ -58,9 +58,8 @@ impl Diff {
         &self,
         ends: &BTreeMap<TopicPartition, i64>,
     ) -> Result<(), LinkerError> {
-        let held = self.held(Some(ends));
-        self.know(&held).await?;
         let _turn = self.turn.lock().await;
+        self.know(&self.held(Some(ends))).await?;
         let terms = Terms { bytes_per_s: 0, stop: CancellationToken::new() };
         for _ in 0..TAIL_ATTEMPTS_MAX {
             let tail = self.tail(ends);
@@ -94,6 +93,19 @@ impl Diff {
             (from < *end).then(|| Stretch { id: id.clone(), from, to: *end })
         };
         ends.iter().filter_map(stretch).collect()
+    }
+
+    /// What is left to compare up to `ends`, or was not looked at yet.
+    pub(super) fn left(&self, ends: &BTreeMap<TopicPartition, i64>) -> Vec<Stretch> {
+        let mut left = self.tail(ends);
+        let unknown = ends.iter().filter(|(id, end)| **end == 0 && !self.knows(id));
+        left.extend(unknown.map(|(id, _)| Stretch { id: id.clone(), from: 0, to: 0 }));
+        left
+    }
+
+    /// Whether there are partitions that were not looked at yet.
+    pub(super) fn knows_all(&self) -> bool {
+        self.partitions.lock().len() >= self.link.mirror.partitions().len()
     }
 
     fn knows(&self, id: &TopicPartition) -> bool {
@@ -136,7 +148,7 @@ impl Diff {
             let kept: Option<Note> = self.link.cache.note(&Note::key(self.link.family(), id))?;
             let note = match kept {
                 Some(note) if note.topic_ids == topic_ids => note,
-                _ => self.from_the_beginning(id, topic_ids, positions),
+                _ => self.note_at_the_beginning(id, topic_ids, positions),
             };
             self.partitions.lock().entry(id.clone()).or_insert_with(|| Partition::new(note));
         }
@@ -145,7 +157,7 @@ impl Diff {
 
     /// A comparison that begins at the first offset that either side holds: what only one of them holds has
     /// expired on the other.
-    pub(super) fn from_the_beginning(
+    fn note_at_the_beginning(
         &self,
         id: &TopicPartition,
         topic_ids: (Uuid, Uuid),

@@ -131,7 +131,7 @@ impl Diff {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = env.sleep(IDLE_LOOK) => {}
+                () = env.sleep(if self.knows_all() { IDLE_LOOK } else { ROUND_SPACING }) => {}
                 // The mirror lives as long as the link.
                 _ = progress.changed() => {}
             }

@@ -178,7 +178,7 @@ impl Partition {
 }
 
 fn sample(topic: &str, partition: i32, found: Found, showing: &Showing<'_>) -> DifferenceSample {
-    let (key, value) = found.record.unwrap_or_default();
+    let (key, value) = found.record.map_or((None, None), |record| (record.key, record.value));
     let contents = value
         .filter(|_| showing.contents)
         .map(|value| BASE64.encode(&value[..value.len().min(CONTENTS_BYTES_MAX)]));
@@ -196,6 +196,7 @@ fn sample(topic: &str, partition: i32, found: Found, showing: &Showing<'_>) -> D
 mod tests {
     use towpath_plans::diff::{Difference, DifferenceKind};
 
+    use super::super::comparison::Contents;
     use super::*;
 
     fn range(from: i64, to: i64, digest: u8) -> RangeDigest {
@@ -235,7 +236,7 @@ mod tests {
         let mut partition = partition();
         let found = |offset| Found {
             difference: Difference { offset, kind: DifferenceKind::Missing },
-            record: Some((Some(b"secret".to_vec()), Some(b"secret too".to_vec()))),
+            record: Some(Contents { key: Some(b"secret".to_vec()), value: Some(b"too".to_vec()) }),
         };
         take(&mut partition, range(0, 9, 1), range(0, 9, 2), vec![found(1), found(4)]);
         let [sample] = &partition.note.samples[..] else { panic!("{:?}", partition.note.samples) };

@@ -12,12 +12,14 @@ use towpath_wire::client::admin::OffsetSpec;
 
 use super::bounds;
 use super::run::{Diff, DiffReport, report_of};
-use super::state::Partition;
+use super::state::{Note, Partition};
 use crate::error::{LinkerError, Side};
 use crate::operation::{Operation, Progress};
 
 /// How long the mirror may stand still before a verdict is given without what it does not hold.
 const MIRROR_STALL_MAX: Duration = Duration::from_secs(30);
+/// How often a verdict that waits for the mirror looks at it.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 
@@ -31,7 +33,7 @@ pub(super) async fn verify(
         diff.link.mirror.partitions().into_iter().map(|placed| placed.replicator.id.clone()).collect();
     let ends = bounds::list(&diff.link.source.client, Side::Source, &ids, OffsetSpec::Latest).await?;
     if anew {
-        begin_anew(diff).await;
+        begin_anew(diff, &ids).await?;
     }
     let stop = CancellationToken::new();
     let mut asked = operation.aborted();
@@ -58,17 +60,15 @@ async fn aborted(asked: &mut tokio::sync::watch::Receiver<Option<String>>) -> St
     }
 }
 
-/// Forgets what was compared.
-async fn begin_anew(diff: &Diff) {
+/// Forgets what was compared, here and in the cache; evidence keeps it.
+async fn begin_anew(diff: &Diff, ids: &[TopicPartition]) -> Result<(), LinkerError> {
     let _turn = diff.turn.lock().await;
-    let mut partitions = diff.partitions.lock();
-    for (id, partition) in partitions.iter_mut() {
-        if let Some(placed) = diff.link.mirror.partition(id) {
-            let positions = placed.replicator.positions();
-            let note = diff.from_the_beginning(id, partition.note.topic_ids, &positions);
-            *partition = Partition::new(note);
-        }
+    diff.write_evidence().await?;
+    for id in ids {
+        diff.link.cache.remove_note(&Note::key(diff.link.family(), id))?;
     }
+    diff.partitions.lock().clear();
+    Ok(())
 }
 
 /// Compares until every partition has come to its end, or the mirror brings nothing more.
@@ -78,32 +78,36 @@ async fn through(
     stop: &CancellationToken,
     operation: &Operation,
 ) -> Result<(), LinkerError> {
+    let env = &diff.link.env;
     let mut progress = diff.link.mirror.progress();
+    let mut came_on_at = env.elapsed();
     loop {
         progress.mark_unchanged();
         let more = diff.round(Some(ends), stop).await?;
-        let left = diff.tail(ends);
+        let left = diff.left(ends);
         let Some(first) = left.first() else { return Ok(()) };
         if more {
+            came_on_at = env.elapsed();
             continue;
         }
-        let Ok(changed) = tokio::time::timeout(MIRROR_STALL_MAX, progress.changed()).await else {
+        // A mirror that has all there is tells of no progress; what it holds is known once the source answered it.
+        if let Ok(changed) = tokio::time::timeout(LOOK_AGAIN, progress.changed()).await {
+            // The mirror lives as long as the link.
+            let _ = changed;
+            came_on_at = env.elapsed();
+        }
+        if env.elapsed() - came_on_at > MIRROR_STALL_MAX {
+            let (count, seconds) = (left.len(), MIRROR_STALL_MAX.as_secs());
             operation.step(
                 None,
                 format!(
-                    "{} partitions are not compared through: the mirror brought nothing for {} s; the first is {} at \
-                     offset {} of {}",
-                    left.len(),
-                    MIRROR_STALL_MAX.as_secs(),
-                    first.id,
-                    first.from,
-                    first.to
+                    "{count} partitions are not compared through: the mirror brought nothing for {seconds} s; the \
+                     first is {} at offset {} of {}",
+                    first.id, first.from, first.to
                 ),
             );
             return Ok(());
-        };
-        // The mirror lives as long as the link.
-        let _ = changed;
+        }
     }
 }
 
