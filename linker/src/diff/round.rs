@@ -224,15 +224,12 @@ impl Diff {
         self.comparison.compare(stretches, terms, &mut tell).await
     }
 
-    /// Notes which partitions were compared through everything that the source held when the round began.
+    /// Notes which partitions were compared through everything that the source held at a known moment.
     fn mark_reached(&self, held: &BTreeMap<TopicPartition, (Uuid, Positions)>, began_ms: i64) {
         let mut partitions = self.partitions.lock();
         for (id, (_, positions)) in held {
-            if let Some(partition) = partitions.get_mut(id)
-                && partition.note.progress.through >= positions.source_high_watermark
-            {
-                partition.changed |= partition.note.reached_ms.is_none();
-                partition.note.reached_ms = Some(began_ms);
+            if let Some(partition) = partitions.get_mut(id) {
+                partition.aim(positions.source_high_watermark, began_ms);
             }
         }
     }

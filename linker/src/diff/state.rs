@@ -50,6 +50,8 @@ pub(super) struct Partition {
     pub(super) changed: bool,
     /// Bytes and offsets compared in this process: how much a stretch may be expected to weigh.
     weighed: (u64, u64),
+    /// What the source held, and when, ms since the epoch: where the comparison must come to next.
+    goal: Option<(i64, i64)>,
 }
 
 /// How samples are shown.
@@ -62,7 +64,25 @@ pub(super) struct Showing<'a> {
 
 impl Partition {
     pub(super) fn new(note: Note) -> Partition {
-        Partition { note, unwritten: Vec::new(), changed: true, weighed: (0, 0) }
+        Partition { note, unwritten: Vec::new(), changed: true, weighed: (0, 0), goal: None }
+    }
+
+    /// Notes that the source ended at `end` at `seen_ms`. The goal stays put until it is reached: the very end of a
+    /// partition that is written to all the time is never reached, what it held a moment ago is.
+    pub(super) fn aim(&mut self, end: i64, seen_ms: i64) {
+        let goal = self.goal.filter(|(goal, _)| *goal <= end).unwrap_or((end, seen_ms));
+        self.goal = Some(if self.reached(goal) { (end, seen_ms) } else { goal });
+        self.reached((end, seen_ms));
+    }
+
+    /// Notes that everything that the source held at a moment is compared, if it is.
+    pub(super) fn reached(&mut self, (end, seen_ms): (i64, i64)) -> bool {
+        let reached = self.note.progress.through >= end;
+        if reached && self.note.reached_ms.is_none_or(|before| before < seen_ms) {
+            self.changed |= self.note.reached_ms.is_none();
+            self.note.reached_ms = Some(seen_ms);
+        }
+        reached
     }
 
     /// Takes in the next outcome.
@@ -243,6 +263,25 @@ mod tests {
         assert_eq!(sample.sentence, "offset 1 is missing on the target");
         assert_eq!((sample.key.as_deref(), &sample.contents), (Some("key of 6 bytes"), &None));
         assert_eq!(partition.note.progress.counts.missing, 2);
+    }
+
+    #[test]
+    fn a_partition_that_never_rests_is_compared_as_of_a_moment_ago() {
+        let mut partition = partition();
+        partition.aim(10, 100);
+        take(&mut partition, range(0, 10, 1), range(0, 10, 1), vec![]);
+        partition.aim(15, 200);
+        assert_eq!(partition.note.reached_ms, Some(100));
+        take(&mut partition, range(10, 14, 1), range(10, 14, 1), vec![]);
+        partition.aim(20, 300);
+        assert_eq!(partition.note.reached_ms, Some(100));
+        take(&mut partition, range(14, 20, 1), range(14, 20, 1), vec![]);
+        partition.aim(20, 400);
+        assert_eq!(partition.note.reached_ms, Some(400));
+        // A source that was cut back has another end to be compared through.
+        partition.aim(50, 500);
+        partition.aim(20, 600);
+        assert_eq!(partition.note.reached_ms, Some(600));
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub(super) async fn verify(
 ) -> Result<DiffReport, LinkerError> {
     let ids: Vec<TopicPartition> =
         diff.link.mirror.partitions().into_iter().map(|placed| placed.replicator.id.clone()).collect();
+    let listed_ms = diff.link.env.now_ms();
     let ends = bounds::list(&diff.link.source.client, Side::Source, &ids, OffsetSpec::Latest).await?;
     if anew {
         begin_anew(diff, &ids).await?;
@@ -48,6 +49,11 @@ pub(super) async fn verify(
     operation.progress(None);
     stop.cancel();
     compared?;
+    for (id, end) in &ends {
+        if let Some(partition) = diff.partitions.lock().get_mut(id) {
+            partition.reached((*end, listed_ms));
+        }
+    }
     conclude(diff, &ends, operation).await
 }
 
