@@ -286,10 +286,8 @@ pub struct Alarm {
 pub struct Request {
     /// When.
     pub at: At,
-    /// Who.
+    /// Who, and whether that is proved.
     pub actor: String,
-    /// Whether a token proved it.
-    pub authenticated: bool,
     /// What, for instance `cutover session-ranker`.
     pub what: String,
     /// Why; may be empty.

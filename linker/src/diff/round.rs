@@ -244,7 +244,7 @@ impl Diff {
     }
 
     /// Writes what was compared since into evidence.
-    pub(super) async fn write_evidence(&self) -> Result<(), LinkerError> {
+    pub(crate) async fn write_evidence(&self) -> Result<(), LinkerError> {
         let ranges: Vec<_> = self.partitions.lock().values_mut().flat_map(Partition::write_out).collect();
         for ranges in ranges.chunks(RANGES_PER_ENTRY_MAX) {
             self.link.ledger.record(None, Body::RangesCompared { ranges: ranges.to_vec() }).await?;

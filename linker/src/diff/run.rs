@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use towpath_env::retry::RetryPolicy;
 use towpath_plans::diff::{PartitionProgress, verdict_of};
+use towpath_plans::evidence::Body;
 use towpath_plans::gates::{DiffObserved, Verdict};
 use towpath_wire::client::TopicPartition;
 
@@ -186,6 +187,11 @@ impl Diff {
     /// A side cannot be read.
     pub async fn verify(&self, anew: bool, operation: &Operation) -> Result<DiffReport, LinkerError> {
         verify::verify(self, anew, operation).await
+    }
+
+    /// What evidence says about the comparison through these ends: what a move rests on.
+    pub fn evidence(&self, ends: &BTreeMap<TopicPartition, i64>) -> Body {
+        verify::entry(self, ends)
     }
 
     /// Compares each partition through the given source offset (exclusive), without regard to bandwidth: the tail

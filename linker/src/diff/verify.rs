@@ -138,6 +138,22 @@ async fn tell_progress(
     }
 }
 
+/// What evidence says about the comparison through these ends.
+pub(super) fn entry(diff: &Diff, ends: &BTreeMap<TopicPartition, i64>) -> Body {
+    let partitions = diff.partitions.lock();
+    let ours: Vec<&Partition> = ends.keys().filter_map(|id| partitions.get(id)).collect();
+    let mut counts = DifferenceCounts::default();
+    for partition in &ours {
+        counts.merge(&partition.note.progress.counts);
+    }
+    Body::DiffVerdict {
+        verdict: report_of(&partitions, ends).verdict,
+        partitions: ours.iter().map(|partition| partition.compared()).collect(),
+        counts,
+        samples: ours.iter().flat_map(|partition| partition.note.samples.clone()).collect(),
+    }
+}
+
 /// The verdict, in evidence.
 async fn conclude(
     diff: &Diff,
@@ -145,22 +161,8 @@ async fn conclude(
     operation: &Operation,
 ) -> Result<DiffReport, LinkerError> {
     diff.write_evidence().await?;
-    let (report, body) = {
-        let partitions = diff.partitions.lock();
-        let report = report_of(&partitions, ends);
-        let ours: Vec<&Partition> = ends.keys().filter_map(|id| partitions.get(id)).collect();
-        let mut counts = DifferenceCounts::default();
-        for partition in &ours {
-            counts.merge(&partition.note.progress.counts);
-        }
-        let body = Body::DiffVerdict {
-            verdict: report.verdict,
-            partitions: ours.iter().map(|partition| partition.compared()).collect(),
-            counts,
-            samples: ours.iter().flat_map(|partition| partition.note.samples.clone()).collect(),
-        };
-        (report, body)
-    };
+    let report = report_of(&diff.partitions.lock(), ends);
+    let body = entry(diff, ends);
     diff.link.ledger.record_signed(None, vec![body]).await?;
     let (records, differences) = (report.records, report.differences);
     operation.step(

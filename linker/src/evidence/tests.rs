@@ -49,6 +49,7 @@ fn changed(to: GroupState) -> Body {
         from: GroupState::OnSource,
         to,
         because: "asked".into(),
+        at_ms: NOW_MS,
     }
 }
 

@@ -37,6 +37,7 @@ impl Mover {
         }
         run.step("the mirror holds everything up to the fence");
         let report = self.diff.close_tail(&ends).await?;
+        run.bodies.push(self.diff.evidence(&ends));
         if report.differing.is_empty() {
             run.step(format!("the last {} records are compared and equal", report.records));
             return Ok(());
@@ -81,7 +82,9 @@ impl Mover {
                     .push(format!("{id}: the target ends at offset {end}, the source already at {held}"));
             }
         }
-        match self.diff.close_tail(&at_target).await {
+        let closed = self.diff.close_tail(&at_target).await;
+        run.bodies.push(self.diff.evidence(&at_target));
+        match closed {
             Ok(report) if report.differing.is_empty() => {
                 run.step(format!("the last {} records are compared and equal", report.records));
             }

@@ -1,6 +1,7 @@
 //! How a verb ends: its exit code, its result document, the recovery sheet, and its evidence.
 
 use serde_json::{Value, json};
+use towpath_plans::evidence::Body;
 use towpath_plans::gates::{GateReport, Verdict};
 use towpath_plans::transition::{FinalPosition, GroupMove, Verb, VerbResult};
 
@@ -110,6 +111,12 @@ impl Mover {
     /// with the next round of duties.
     pub(super) async fn settle_evidence(&self, run: &mut Run<'_>) {
         let bodies = std::mem::take(&mut run.bodies);
+        // The ranges that the verdict among these rests on, so that a bundle has them from now on.
+        if bodies.iter().any(|body| matches!(body, Body::DiffVerdict { .. }))
+            && let Err(error) = self.diff.write_evidence().await
+        {
+            tracing::info!(group = self.group.name, error = one_line(&error), "ranges wait for the store");
+        }
         if let Err(error) = self.link.ledger.record_signed(run.actor.clone(), bodies.clone()).await {
             tracing::info!(group = self.group.name, error = one_line(&error), "evidence waits for the store");
             self.memory.lock().keep_evidence(run.actor.clone(), bodies);

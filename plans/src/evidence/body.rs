@@ -265,6 +265,8 @@ pub enum Body {
         to: GroupState,
         /// Why.
         because: String,
+        /// When, ms since the epoch, as the journal has it. During a pause entries wait: they are written later.
+        at_ms: i64,
     },
     /// The fence at the source stands.
     Fenced {

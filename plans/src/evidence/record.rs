@@ -17,6 +17,7 @@ impl Body {
             from: before.state,
             to: after.state,
             because: after.because.clone(),
+            at_ms: after.since_ms,
         }];
         if let Some(verb) = after.verb
             && after.state == GroupState::Recorded

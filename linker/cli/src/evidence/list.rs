@@ -144,7 +144,7 @@ fn listed(bundle: &str, verified: &Verified, last: Option<usize>) -> Told {
 
 fn who(entry: &Entry) -> String {
     match &entry.actor {
-        Some(actor) => harmless(&actor.name),
+        Some(actor) => harmless(&sentence::actor(actor)),
         None => show::NOTHING.into(),
     }
 }

@@ -37,7 +37,8 @@ impl Moves {
     /// Takes what an entry says about a move.
     pub fn take(&mut self, entry: &Entry, at: At) {
         match &entry.body {
-            Body::GroupChanged { group, attempt, verb: Some(verb), to, because, .. } => {
+            Body::GroupChanged { group, attempt, verb: Some(verb), to, because, at_ms, .. } => {
+                let at = At(*at_ms);
                 let index = self.attempt(group, *verb, *attempt, at);
                 self.moves[index].change((*to, because), entry.sequence, at);
             }
@@ -173,7 +174,9 @@ fn gate(gate: &GateRecord) -> Gate {
         (Verdict::Fail, false) => (Tone::Bad, "fail"),
         (Verdict::Fail, true) => (Tone::Caution, "fail, accepted"),
     };
-    let age = gate.age_ms.map(|age| format!(", {} old", sentence::millis(age))).unwrap_or_default();
+    // What was observed for the gate itself is as old as the gate.
+    let old = gate.age_ms.filter(|age| *age >= 1_000);
+    let age = old.map(|age| format!(", {} old", sentence::millis(age))).unwrap_or_default();
     let observed = gate.observed.clone().unwrap_or_else(|| "nothing".into());
     Gate {
         name: gate.gate.clone(),

@@ -1,5 +1,7 @@
 //! From the entries of a bundle to what the report says.
 
+use std::collections::BTreeSet;
+
 use towpath_dashboards::quantity::{At, Count};
 use towpath_dashboards::report::{
     Alarm, Chain, Cluster, Compared, Group, Key, Note, Partition, PlanInForce, ReportModel, Request, Sample,
@@ -31,9 +33,17 @@ pub fn report(bundle: &str, verified: &Verified) -> String {
 struct Story {
     model: ReportModel,
     moves: Moves,
-    /// The diff's last word, with the differences that it counts.
-    verdict: Option<(Verdict, DifferenceCounts)>,
+    /// The diff's last words: a later one stands for those whose partitions it names all.
+    verdicts: Vec<DiffWord>,
     begun: bool,
+}
+
+/// One verdict of the diff.
+struct DiffWord {
+    partitions: BTreeSet<(String, i32)>,
+    verdict: Verdict,
+    counts: DifferenceCounts,
+    samples: Vec<Sample>,
 }
 
 impl Story {
@@ -71,10 +81,12 @@ impl Story {
             Body::TopicLinked { .. } => self.topic(&entry.body),
             Body::RangesCompared { ranges } => self.ranges(ranges),
             Body::DiffVerdict { verdict, partitions, counts, samples } => {
-                self.verdict = Some((*verdict, *counts));
-                self.model.compared.differences = sentence::kinds(counts);
                 self.partitions(partitions);
-                self.samples(samples);
+                let partitions: BTreeSet<_> =
+                    partitions.iter().map(|at| (at.topic.clone(), at.partition)).collect();
+                self.verdicts.retain(|earlier| !earlier.partitions.is_subset(&partitions));
+                let samples = samples.iter().map(sample).collect();
+                self.verdicts.push(DiffWord { partitions, verdict: *verdict, counts: *counts, samples });
             }
             Body::Requested { verb, group, dry_run, reason, .. } => {
                 let what = sentence::request(verb, group.as_deref(), *dry_run);
@@ -82,7 +94,9 @@ impl Story {
                 self.moves.asked(verb, group.as_deref(), &request);
                 self.model.requests.push(request);
             }
-            Body::GroupChanged { group, to, because, .. } => self.group(group, *to, because, at),
+            Body::GroupChanged { group, to, because, at_ms, .. } => {
+                self.group(group, *to, because, At(*at_ms));
+            }
             Body::LinkChanged { .. }
             | Body::FenceReleased { .. }
             | Body::Completed { .. }
@@ -172,17 +186,16 @@ impl Story {
         }
     }
 
-    fn samples(&mut self, samples: &[DifferenceSample]) {
-        for sample in samples {
-            let row = Sample {
-                place: format!("{}-{}@{}", sample.topic, sample.partition, sample.offset),
-                sentence: sample.sentence.clone(),
-                key: sample.key.clone(),
-            };
-            if !self.model.compared.samples.contains(&row) {
-                self.model.compared.samples.push(row);
-            }
+    /// The worst of the last words, with all the differences that they count.
+    fn verdict(&mut self) -> Option<(Verdict, DifferenceCounts)> {
+        let mut counts = DifferenceCounts::default();
+        let worst = self.verdicts.iter().map(|word| word.verdict).max()?;
+        for word in &mut self.verdicts {
+            counts.merge(&word.counts);
+            self.model.compared.samples.append(&mut word.samples);
         }
+        self.model.compared.differences = sentence::kinds(&counts);
+        Some((worst, counts))
     }
 
     fn group(&mut self, name: &str, state: GroupState, because: &str, since: At) {
@@ -202,6 +215,7 @@ impl Story {
     /// The whole, with what it comes to.
     fn told(mut self, verified: &Verified) -> ReportModel {
         let header = &verified.header;
+        let compared = self.verdict();
         self.model.family = header.family.clone();
         let chain = std::mem::take(&mut self.model.chain);
         let (tone, verdict) = signatures(verified);
@@ -215,19 +229,27 @@ impl Story {
             software: header.software.clone(),
         };
         self.model.moves = self.moves.finished();
-        self.model.verdict = whole(&self.model, self.verdict, (tone, verdict));
-        self.model.tiles = tiles(&self.model, self.verdict);
+        self.model.verdict = whole(&self.model, compared, (tone, verdict));
+        self.model.tiles = tiles(&self.model, compared);
         self.model
     }
 }
 
+fn sample(sample: &DifferenceSample) -> Sample {
+    Sample {
+        place: format!("{}-{}@{}", sample.topic, sample.partition, sample.offset),
+        sentence: sample.sentence.clone(),
+        key: sample.key.clone(),
+    }
+}
+
 fn asked(entry: &Entry, at: At, what: String, reason: &str) -> Request {
-    let (actor, authenticated) = match &entry.actor {
-        Some(Actor { name, authenticated, role }) if *authenticated => (format!("{name} ({role})"), true),
-        Some(Actor { name, .. }) => (name.clone(), false),
-        None => ("the service".into(), true),
+    let actor = match &entry.actor {
+        Some(Actor { name, authenticated: true, role }) => format!("{name} ({role})"),
+        Some(actor) => sentence::actor(actor),
+        None => "the service".into(),
     };
-    Request { at, actor, authenticated, what, reason: reason.to_owned(), entry: entry.sequence }
+    Request { at, actor, what, reason: reason.to_owned(), entry: entry.sequence }
 }
 
 fn signatures(verified: &Verified) -> (Tone, String) {
@@ -258,7 +280,7 @@ fn whole(model: &ReportModel, verdict: Option<(Verdict, DifferenceCounts)>, chai
         }
         Some((Verdict::Pass, _)) if resumed => (
             Tone::Good,
-            "Both sides held the same records, and every group resumed at the exact record.".into(),
+            "Both sides held the same records, and every group stands at its exact next record.".into(),
         ),
         Some((Verdict::Pass, _)) => (Tone::Good, "Both sides held the same records.".into()),
         Some((Verdict::Inconclusive, _)) => {

@@ -4,7 +4,7 @@ use towpath_dashboards::quantity::{At, Count, Millis};
 use towpath_plans::Side;
 use towpath_plans::diff::DifferenceCounts;
 use towpath_plans::evidence::{
-    Body, GateRecord, MemberTrace, PartitionCompared, PauseKind, RangeCompared, Translation,
+    Actor, Body, GateRecord, MemberTrace, PartitionCompared, PauseKind, RangeCompared, Translation,
 };
 use towpath_plans::gates::Verdict;
 use towpath_plans::transition::{GroupState, LinkState, Origin, Verb};
@@ -97,8 +97,8 @@ fn group(body: &Body) -> Option<String> {
             plural(translations.len() as i64, "partition")
         ),
         Body::Resumed { group, side, alarms, .. } => match alarms.len() {
-            0 => format!("{group} was seen to resume on the {side}, at the recorded positions"),
-            _ => format!("{group} resumed on the {side}, not as recorded: {}", alarms.join("; ")),
+            0 => format!("{group} stands on the {side} at the recorded positions"),
+            _ => format!("{group} is on the {side}, and not all is as recorded: {}", alarms.join("; ")),
         },
         Body::PauseMeasured { group, verb, kind, pause_ms, limit_ms, .. } => format!(
             "{} of {group}: {} was {} of {} allowed",
@@ -181,6 +181,15 @@ pub fn because(reason: &str) -> String {
 /// Whether both sides of a range hold the same.
 pub fn is_equal(range: &RangeCompared) -> bool {
     range.source_records == range.target_records && range.source_digest == range.target_digest
+}
+
+/// Who, and whether a token proved it. Without one the service marks the name; here a word beside it does.
+pub fn actor(actor: &Actor) -> String {
+    let claimed = actor.name.strip_prefix("unauthenticated (").and_then(|name| name.strip_suffix(')'));
+    match (actor.authenticated, claimed) {
+        (true, _) => actor.name.clone(),
+        (false, name) => format!("{} (claimed)", name.unwrap_or(&actor.name)),
+    }
 }
 
 /// What was asked for.

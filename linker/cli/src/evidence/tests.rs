@@ -60,6 +60,7 @@ impl Pen {
             from: to,
             to,
             because: because.into(),
+            at_ms: self.at_ms + ms,
         };
         self.after(ms, body)
     }
@@ -287,7 +288,8 @@ fn a_family_in_order_is_told_so_first() {
     let verdict = between(&page, "<section class=\"verdict ", "</section>");
     assert!(verdict.starts_with("good\""), "{verdict}");
     assert!(
-        verdict.contains("Both sides held the same records, and every group resumed at the exact record.")
+        verdict
+            .contains("Both sides held the same records, and every group stands at its exact next record.")
     );
     assert!(!page.contains("Out of order</h2>") && page.contains("verified: every entry is signed"));
     assert!(page.contains("<div class=\"value\">1,222,587</div>"), "records compared");
@@ -327,6 +329,33 @@ fn a_move_that_nobody_was_seen_to_resume_from_is_not_called_exact() {
     let bundle = pen.changed(1, (1, Verb::Cutover), GroupState::OnTarget, "").bundle();
     let page = page(&bundle, None);
     assert!(page.contains("Both sides held the same records.</strong>"), "{page}");
+}
+
+#[test]
+fn a_later_verdict_on_one_topic_does_not_hide_what_another_differs_in() {
+    let mut pen = Pen::new();
+    let counts = DifferenceCounts { missing: 3, ..DifferenceCounts::default() };
+    let partition = |topic: &str| PartitionCompared {
+        topic: topic.into(),
+        partition: 0,
+        from: 0,
+        through: 9,
+        records: 9,
+        at_ms: BEGAN_MS,
+    };
+    let word = |topics: &[&str], verdict, counts| Body::DiffVerdict {
+        verdict,
+        partitions: topics.iter().map(|topic| partition(topic)).collect(),
+        counts,
+        samples: Vec::new(),
+    };
+    pen.after(1, word(&["views", "carts"], Verdict::Fail, counts));
+    pen.after(1, word(&["views"], Verdict::Pass, DifferenceCounts::default()));
+    assert!(page(&pen.bundle(), None).contains("The two sides differ: 3 differences."));
+    let mut pen = Pen::new();
+    pen.after(1, word(&["views"], Verdict::Fail, counts));
+    pen.after(1, word(&["views", "carts"], Verdict::Pass, DifferenceCounts::default()));
+    assert!(page(&pen.bundle(), None).contains("Both sides held the same records."));
 }
 
 #[test]
