@@ -259,6 +259,8 @@ async fn a_topic_re_created_under_the_link_halts_with_the_reason(sides: &Sides) 
     // A new link's run says so again, and the target holds what it held.
     let link = sides.link(&[topic]).await;
     assert!(link.halted(topic).await.unwrap().contains("re-created"));
+    let refused = link.mirror.accept_loss(&id).await.unwrap_err().to_string();
+    assert!(refused.contains("another one"), "{refused}");
     assert_eq!(vec![RawLog::read(&sides.target, &id).await.unwrap()], before);
     assert_eq!(ends(&sides.target, topic).await.unwrap().len(), 1, "nor does it grow with the other topic");
     link.stop().await.unwrap();

@@ -355,7 +355,7 @@ impl Reading<'_> {
             return Ok(());
         }
         let bytes = std::mem::take(&mut self.unpaid_bytes);
-        let wait = self.pace.after(bytes, Duration::ZERO, self.session.env.elapsed());
+        let wait = self.pace.after(bytes, None, self.session.env.elapsed());
         if wait.is_zero() {
             return Ok(());
         }

@@ -301,8 +301,16 @@ impl Mirror {
         if replicator.halted().is_none() {
             return Err(LinkerError::refused(format!("{id} is not halted"), "leave it out"));
         }
-        let held = sink::mirror::lift_halt(self, &placed).await?;
         let on_source = |what: &str| LinkerError::cluster(Side::Source, format!("{what} of {id}"));
+        let source = self.source.metadata(&[&id.topic]).await.map_err(on_source("look up the topic"))?;
+        let source_topic_id = source.topics.get(&id.topic).map(|topic| topic.topic_id);
+        if source_topic_id != Some(replicator.source_topic_id) {
+            return Err(LinkerError::refused(
+                format!("{id}: the source's topic of that name is another one, or gone"),
+                "`towpath cancel`, delete the target topic, link again",
+            ));
+        }
+        let held = sink::mirror::lift_halt(self, &placed).await?;
         let (first, end) = self.source_range(id).await.map_err(on_source("list offsets"))?;
         if end < held {
             return Err(LinkerError::refused(

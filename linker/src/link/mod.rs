@@ -2,6 +2,7 @@
 
 pub mod follow;
 pub mod mirror;
+pub mod positions;
 pub mod replicator;
 pub mod translate;
 

@@ -3,7 +3,6 @@
 //! A replicator does no I/O. The fetcher asks it where to read next, the sink tells it what was acknowledged;
 //! both are answered under one short lock. The resume position is what the target holds, never a local file.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -13,12 +12,13 @@ use towpath_env::retry::{Delays, RetryPolicy};
 use towpath_wire::client::TopicPartition;
 use uuid::Uuid;
 
+use super::positions::Marks;
+pub use super::positions::Positions;
+
 /// Empty answers in company after which a partition is asked alone: others may have used up the answer's size.
 const EMPTY_IN_COMPANY_MAX: u32 = 2;
 /// Empty answers to a partition asked alone after which there is reason to believe in a gap.
 const EMPTY_ALONE_MAX: u32 = 4;
-/// High watermarks remembered until the target reaches them.
-const MARKS_MAX: usize = 64;
 
 /// Why a partition is not mirrored, since when, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,44 +29,6 @@ pub struct Halt {
     pub fix: String,
     /// UTC milliseconds.
     pub since_ms: i64,
-}
-
-/// What is known of both sides of one partition. Offsets are identical on both sides.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Positions {
-    /// First offset the source still holds.
-    pub source_log_start: i64,
-    /// The source's high watermark at its last answer.
-    pub source_high_watermark: i64,
-    /// First offset the target holds.
-    pub target_log_start: i64,
-    /// Next offset the target expects; everything below is durable there.
-    pub target_log_end: i64,
-    /// Largest record timestamp acknowledged by the target, ms; −1: none yet.
-    pub mirrored_timestamp_ms: i64,
-    /// When the source last answered a fetch of this partition, UTC ms; 0: never.
-    pub source_answered_ms: i64,
-    /// The target holds everything that the source had at this time, UTC ms; 0: never.
-    pub caught_up_ms: i64,
-    /// Bytes of record batches acknowledged by the target since this service started.
-    pub bytes_total: u64,
-}
-
-impl Positions {
-    /// Offsets the target is behind the source's high watermark; exact records unless the range has gaps.
-    pub fn lag_messages(&self) -> i64 {
-        (self.source_high_watermark - self.target_log_end).max(0)
-    }
-
-    /// How old the target's copy is, in wall-clock ms: zero while it holds all that a source which answered within
-    /// `fresh_ms` has; otherwise the age of the last moment whose records it holds all. `None`: there is none.
-    pub fn lag_ms(&self, now_ms: i64, fresh_ms: i64) -> Option<i64> {
-        let silent_ms = now_ms - self.source_answered_ms;
-        if self.source_answered_ms > 0 && self.lag_messages() == 0 && silent_ms <= fresh_ms {
-            return Some(0);
-        }
-        (self.caught_up_ms > 0).then(|| (now_ms - self.caught_up_ms).max(0))
-    }
 }
 
 /// Where the fetcher reads next.
@@ -125,9 +87,7 @@ struct State {
     held_epoch: i32,
     halt: Option<Halt>,
     positions: Positions,
-    /// High watermarks and when they were heard, ascending: once the target's end reaches one, it holds all that
-    /// the source had then.
-    marks: VecDeque<(i64, i64)>,
+    marks: Marks,
     /// Neither read nor asked for before this, on the environment's clock.
     not_before: Duration,
     delays: Option<Delays>,
@@ -183,7 +143,7 @@ impl Replicator {
             held_epoch: target.last_epoch,
             halt: None,
             positions,
-            marks: VecDeque::new(),
+            marks: Marks::default(),
             not_before: Duration::ZERO,
             delays: None,
         };
@@ -209,7 +169,8 @@ impl Replicator {
         if state.next.generation != at.generation || state.halt.is_some() {
             return Seen::Nothing;
         }
-        state.heard(&answer, now_ms);
+        state.positions.heard((answer.log_start, answer.high_watermark), now_ms);
+        state.marks.heard(&mut state.positions, now_ms);
         let log_start_moved =
             answer.log_start > state.positions.target_log_start.max(state.next.log_start_sent);
         let Some((end, epoch)) = answer.end else {
@@ -254,14 +215,20 @@ impl Replicator {
         }
     }
 
+    /// Whether the source said that it has more than was read: then its answer has nothing to wait for.
+    pub fn has_more(&self) -> bool {
+        let state = self.state.lock();
+        state.next.offset < state.positions.source_high_watermark
+    }
+
     /// Whether a stretch fetched under `generation` is still to be sent.
     pub fn is_current(&self, generation: u64) -> bool {
         let state = self.state.lock();
         state.halt.is_none() && state.next.generation == generation
     }
 
-    /// The target holds everything up to `log_end`.
-    pub fn acknowledged(&self, target: TargetAnswer, now_ms: i64) {
+    /// The target holds everything up to its end.
+    pub fn acknowledged(&self, target: TargetAnswer) {
         let mut state = self.state.lock();
         let state = &mut *state;
         let positions = &mut state.positions;
@@ -273,7 +240,7 @@ impl Replicator {
             state.held_epoch = target.last_epoch;
         }
         state.delays = None;
-        state.reached(now_ms);
+        state.marks.reached(positions);
     }
 
     /// A stretch did not reach the target: read again from what it holds.
@@ -354,33 +321,6 @@ impl State {
     fn restart(&mut self) {
         let offset = self.positions.target_log_end;
         self.next = Next::at(offset, self.held_epoch, self.next.generation + 1);
-    }
-
-    fn heard(&mut self, answer: &SourceAnswer, now_ms: i64) {
-        let positions = &mut self.positions;
-        positions.source_log_start = answer.log_start;
-        positions.source_high_watermark = answer.high_watermark;
-        positions.source_answered_ms = now_ms;
-        let mark = (answer.high_watermark, now_ms);
-        let full = self.marks.len() == MARKS_MAX;
-        match self.marks.back_mut() {
-            // The same end, still: what reaches it holds all that there is now.
-            Some(last) if last.0 >= mark.0 => last.1 = now_ms,
-            // Too many: reaching the newest is told exactly, those between later than they were.
-            Some(last) if full => *last = mark,
-            _ => self.marks.push_back(mark),
-        }
-        self.reached(now_ms);
-    }
-
-    fn reached(&mut self, now_ms: i64) {
-        while let Some(&(high_watermark, heard_ms)) = self.marks.front() {
-            if self.positions.target_log_end < high_watermark {
-                return;
-            }
-            self.positions.caught_up_ms = self.positions.caught_up_ms.max(heard_ms.min(now_ms));
-            self.marks.pop_front();
-        }
     }
 }
 
@@ -533,43 +473,8 @@ mod tests {
         assert!(matches!(replicator.fetched(next(&replicator), idle, 1), Seen::Nothing));
         replicator.rewind(stretch.generation);
         sent(replicator.fetched(next(&replicator), idle, 1));
-        replicator.acknowledged(TargetAnswer { log_start: 4, ..held(10) }, 2);
+        replicator.acknowledged(TargetAnswer { log_start: 4, ..held(10) });
         assert!(matches!(replicator.fetched(next(&replicator), idle, 3), Seen::Nothing));
-    }
-
-    #[test]
-    fn lag_in_ms_is_zero_only_while_the_source_answers() {
-        let replicator = replicator(10);
-        replicator.fetched(next(&replicator), answer(10, None), 1_000);
-        let positions = replicator.positions();
-        assert_eq!(positions.lag_ms(1_500, 1_000), Some(0));
-        assert_eq!(positions.lag_ms(9_000, 1_000), Some(8_000));
-    }
-
-    #[test]
-    fn lag_in_ms_stays_small_under_a_steady_stream_that_is_never_quite_reached() {
-        let replicator = replicator(0);
-        // Each answer comes before the one before it is acknowledged, 50 ms apart.
-        for round in 1..1_000 {
-            let (end, now_ms) = (round * 10, round * 50);
-            replicator.fetched(next(&replicator), answer(end + 3, Some((end, 3))), now_ms);
-            replicator.acknowledged(held(end - 10), now_ms + 20);
-        }
-        let lag = replicator.positions().lag_ms(999 * 50 + 20, 1_000).unwrap();
-        assert!((70..=200).contains(&lag), "{lag}");
-        assert!(replicator.state.lock().marks.len() <= MARKS_MAX);
-    }
-
-    #[test]
-    fn a_mirror_that_falls_behind_tells_how_old_its_copy_is() {
-        let replicator = replicator(0);
-        for round in 1..=1_000 {
-            replicator.fetched(next(&replicator), answer(round * 10, Some((round, 3))), round * 100);
-        }
-        replicator.acknowledged(held(100), 100_000);
-        // It holds what the source had when it answered for the 10th time.
-        assert_eq!(replicator.positions().lag_ms(100_000, 1_000), Some(100_000 - 1_000));
-        assert!(replicator.state.lock().marks.len() <= MARKS_MAX);
     }
 
     #[tokio::test(start_paused = true)]
@@ -585,7 +490,7 @@ mod tests {
             waits.push(env.elapsed() - since);
         }
         assert!(waits[0] < Duration::from_millis(80) && waits[7] > Duration::from_secs(1), "{waits:?}");
-        replicator.acknowledged(held(20), 1);
+        replicator.acknowledged(held(20));
         let since = env.elapsed();
         replicator.put_off(&env);
         assert!(replicator.fetch_at(since + Duration::from_millis(80)).is_some());

@@ -49,7 +49,8 @@ pub async fn run(
         let result = match connection {
             Ok(connection) => {
                 delays.reset();
-                let mut writer = Writer { mirror: &mirror, connection, waiting: FuturesOrdered::new() };
+                let waiting = FuturesOrdered::new();
+                let mut writer = Writer { mirror: &mirror, connection, waiting, not_before: Duration::ZERO };
                 tokio::select! {
                     () = stop.cancelled() => return,
                     result = writer.run(&mut chunks, &mut held) => result,
@@ -77,6 +78,8 @@ struct Writer<'a> {
     mirror: &'a Arc<Mirror>,
     connection: Arc<Connection>,
     waiting: FuturesOrdered<futures::future::BoxFuture<'a, Answered>>,
+    /// The target asked to be spared until then, on the environment's clock.
+    not_before: Duration,
 }
 
 /// One request's chunks with what became of them.
@@ -106,22 +109,19 @@ impl Writer<'_> {
         chunks: &mut mpsc::Receiver<Chunk>,
         held: &mut Option<Chunk>,
     ) -> Result<(), ClientError> {
+        let env = &self.mirror.env;
         loop {
-            if let Some(chunk) = held.take() {
+            let wait = self.not_before.saturating_sub(env.elapsed());
+            let may_send = wait.is_zero() && self.waiting.len() < REQUESTS_IN_FLIGHT_MAX;
+            if may_send && let Some(chunk) = held.take() {
                 self.append(chunk, chunks, held).await?;
                 continue;
             }
-            let room = self.waiting.len() < REQUESTS_IN_FLIGHT_MAX;
             tokio::select! {
                 biased;
-                Some(answered) = self.waiting.next(), if !self.waiting.is_empty() => {
-                    let throttle = self.settle(answered)?;
-                    if !throttle.is_zero() {
-                        self.mirror.metrics.target_held_back_seconds.inc_by(throttle.as_secs_f64());
-                        self.mirror.env.sleep(throttle).await;
-                    }
-                }
-                chunk = chunks.recv(), if room => match chunk {
+                Some(answered) = self.waiting.next(), if !self.waiting.is_empty() => self.settle(answered)?,
+                () = env.sleep(wait), if !wait.is_zero() => {}
+                chunk = chunks.recv(), if may_send => match chunk {
                     Some(chunk) => self.append(chunk, chunks, held).await?,
                     None => return Ok(()),
                 },
@@ -169,8 +169,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Gives back how long the target asks to be spared.
-    fn settle(&self, answered: Answered) -> Result<Duration, ClientError> {
+    fn settle(&mut self, answered: Answered) -> Result<(), ClientError> {
         let Answered { chunks, result } = answered;
         let mut response = match result {
             Ok(response) => response,
@@ -194,7 +193,14 @@ impl Writer<'_> {
                 None => chunk.replicator.rewind(chunk.stretch.generation),
             }
         }
-        Ok(Duration::from_millis(response.throttle_time_ms.max(0) as u64))
+        let throttle = Duration::from_millis(response.throttle_time_ms.max(0) as u64);
+        let not_before = self.mirror.env.elapsed() + throttle;
+        if !throttle.is_zero() && not_before > self.not_before {
+            let longer = not_before - self.not_before.max(self.mirror.env.elapsed());
+            self.mirror.metrics.target_held_back_seconds.inc_by(longer.as_secs_f64());
+            self.not_before = not_before;
+        }
+        Ok(())
     }
 }
 
@@ -256,7 +262,7 @@ fn settle_one(mirror: &Mirror, chunk: &Chunk, answer: MirrorAppendPartitionRespo
         let last_epoch = chunk.stretch.last_epoch;
         let (log_start, log_end) = (answer.log_start, answer.log_end);
         let target = TargetAnswer { log_start, log_end, timestamp_ms, last_epoch, bytes };
-        replicator.acknowledged(target, now_ms);
+        replicator.acknowledged(target);
         mirror.acknowledged.send_modify(|count| *count += 1);
         return;
     }

@@ -90,6 +90,8 @@ impl Fetcher<'_> {
                 mirror.env.sleep(NOTHING_TO_READ).await;
                 continue;
             }
+            // Otherwise it waits for news, which says nothing of the broker's health.
+            let at_once = asked.iter().any(|asked| asked.placed.replicator.has_more());
             let started = mirror.env.elapsed();
             let response = fetch(mirror, &connection, version, &asked).await?;
             let latency = mirror.env.elapsed() - started;
@@ -101,7 +103,8 @@ impl Fetcher<'_> {
             mirror.metrics.fetched_bytes.inc_by(bytes);
             mirror.metrics.fetch_seconds.observe(latency.as_secs_f64());
             // What a quota of the source asks for counts as much as our own bound.
-            let wait = pace.after(bytes, latency, mirror.env.elapsed()).max(throttled);
+            let measured = at_once.then_some(latency);
+            let wait = pace.after(bytes, measured, mirror.env.elapsed()).max(throttled);
             if !wait.is_zero() {
                 mirror.metrics.held_back_seconds.inc_by(wait.as_secs_f64());
                 mirror.env.sleep(wait).await;

@@ -24,11 +24,12 @@ impl Pace {
         Pace { bytes_per_s, paid_until: Duration::ZERO, usual_latency: None }
     }
 
-    /// A fetch brought `bytes` after `latency`; at `now`, how long to wait before the next one.
-    pub fn after(&mut self, bytes: u64, latency: Duration, now: Duration) -> Duration {
+    /// A fetch brought `bytes` after `latency` (`None`: the broker may have waited for news); at `now`, how long to
+    /// wait before the next one.
+    pub fn after(&mut self, bytes: u64, latency: Option<Duration>, now: Duration) -> Duration {
         let bandwidth = self.pay(bytes, now);
-        // An empty answer waited for data, which says nothing of the broker's health.
-        let courtesy = if bytes > 0 { self.step_back(latency) } else { Duration::ZERO };
+        let courtesy =
+            latency.filter(|_| bytes > 0).map_or(Duration::ZERO, |latency| self.step_back(latency));
         bandwidth.max(courtesy)
     }
 
@@ -69,7 +70,7 @@ mod tests {
         let (mut now, mut read) = (Duration::ZERO, 0u64);
         while now < Duration::from_secs(10) {
             read += 500_000;
-            now += pace.after(500_000, Duration::from_millis(1), now) + Duration::from_millis(1);
+            now += pace.after(500_000, Some(Duration::from_millis(1)), now) + Duration::from_millis(1);
         }
         // Ten seconds' worth, and the burst of the answer that ran over.
         assert!((9_500_000..=10_600_000).contains(&read), "{read}");
@@ -80,10 +81,12 @@ mod tests {
         let mut pace = Pace::new(0);
         let fast = Duration::from_millis(5);
         for _ in 0..50 {
-            assert_eq!(pace.after(1_000, fast, Duration::ZERO), Duration::ZERO);
+            assert_eq!(pace.after(1_000, Some(fast), Duration::ZERO), Duration::ZERO);
         }
         let slow = Duration::from_millis(400);
-        assert_eq!(pace.after(1_000, slow, Duration::ZERO), slow);
-        assert_eq!(pace.after(0, Duration::from_millis(500), Duration::ZERO), Duration::ZERO);
+        assert_eq!(pace.after(1_000, Some(slow), Duration::ZERO), slow);
+        assert_eq!(pace.after(0, Some(slow), Duration::ZERO), Duration::ZERO);
+        // A record that came after a long silence is no sign of a slow broker.
+        assert_eq!(pace.after(1_000, None, Duration::ZERO), Duration::ZERO);
     }
 }
