@@ -20,6 +20,7 @@ use towpath_linker::config::ServiceConfig;
 use towpath_linker::operation::{Ending, Request, exit};
 use towpath_linker::service::Service;
 use towpath_plans::evidence::Actor;
+use towpath_plans::gates::{DiffObserved, Verdict};
 use towpath_plans::transition::{GroupMove, Verb};
 use towpath_tests::kafka::Kafka;
 use towpath_tests::mirroring::{broker, connect};
@@ -42,6 +43,9 @@ pub struct Estate {
 
 impl Estate {
     pub async fn start(version: &str) -> Estate {
+        // Shown when a test fails; a second test of the same binary finds it set up.
+        let log = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_test_writer();
+        let _ = log.with_ansi(false).try_init();
         let folder = tempfile::tempdir().unwrap();
         let kafka = Kafka::start(version).await.unwrap();
         let source = connect(&kafka.bootstrap()).await.unwrap();
@@ -75,6 +79,7 @@ impl Estate {
 
     /// Waits until a dry run finds nothing in the way.
     pub async fn wait_for_gates(&self, verb: Verb) {
+        self.wait_for_diff().await;
         let last = Mutex::new(String::new());
         let passed = wait::until("the gates to pass", LIMIT, async || {
             let ending = self.execute(verb, Request { dry_run: true, ..request() }).await;
@@ -86,6 +91,18 @@ impl Estate {
         }
     }
 
+    /// Waits until every partition is compared and equal.
+    pub async fn wait_for_diff(&self) {
+        let running = self.service().family(FAMILY).unwrap();
+        wait::until("the diff to pass", LIMIT, async || {
+            let seen = running.diff.observed(&[TOPIC.to_owned()]);
+            let passes = |seen: &DiffObserved| seen.verdict == Verdict::Pass && seen.compared_records > 0;
+            Ok((seen.len() == PARTITIONS as usize && seen.iter().all(passes)).then_some(()))
+        })
+        .await
+        .unwrap();
+    }
+
     /// Runs a verb to its end; answers the move's document.
     pub async fn run(&self, verb: Verb) -> Value {
         let ending = self.execute(verb, request()).await;
@@ -95,6 +112,7 @@ impl Estate {
 
     /// Runs a verb as soon as only the members are in the way.
     pub async fn refused(&self, verb: Verb) -> Ending {
+        self.wait_for_diff().await;
         let seen = wait::until("every other gate to pass", LIMIT, async || {
             let ending = self.execute(verb, request()).await;
             let problem = ending.problem.clone().unwrap_or_default();
