@@ -83,6 +83,7 @@ impl Reader {
             runtime: tokio::runtime::Handle::current(),
             client: cluster.client.clone(),
             consumer,
+            paused: Default::default(),
         };
         let (jobs, queue) = mpsc::channel::<Job>();
         let thread = move || {

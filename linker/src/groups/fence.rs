@@ -6,6 +6,7 @@
 //! has the coordinator persisted it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -17,9 +18,10 @@ use kafka_protocol::messages::{
     GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, SyncGroupRequest,
 };
 use kafka_protocol::protocol::StrBytes;
+use parking_lot::Mutex;
 use towpath_env::Env;
 use towpath_plans::transition::FenceHold;
-use towpath_wire::client::admin::{CommitAs, offset_commit};
+use towpath_wire::client::admin::{CommitAs, GroupMember, offset_commit};
 use towpath_wire::client::{Client, ClientError, Connection, To};
 
 use super::members;
@@ -46,6 +48,7 @@ pub struct Fence {
     instance_id: String,
     /// Which of [`SESSIONS_MS`] the cluster allows.
     session: AtomicUsize,
+    connection: Mutex<Option<Arc<Connection>>>,
 }
 
 /// What a try to join led to.
@@ -71,7 +74,8 @@ pub enum Membership {
 impl Fence {
     /// The fence of `group`; the static member carries `instance_id`.
     pub fn new(client: Client, env: Env, group: &str, instance_id: String) -> Fence {
-        Fence { client, env, group: group.into(), instance_id, session: AtomicUsize::new(0) }
+        let (session, connection) = (AtomicUsize::new(0), Mutex::default());
+        Fence { client, env, group: group.into(), instance_id, session, connection }
     }
 
     /// The fence member's instance id.
@@ -79,23 +83,36 @@ impl Fence {
         &self.instance_id
     }
 
-    /// One try to join as the fence member. A fence with the same instance id is taken over.
+    /// Puts `evicted` out of the group and at once tries to join as the fence member: both requests go out together
+    /// on one connection, whose order the coordinator keeps, so that nobody comes back in between but by luck. A
+    /// fence with the same instance id is taken over.
     ///
     /// # Errors
     /// The coordinator cannot be asked, or refuses for a reason that no other try mends.
-    pub async fn join(&self) -> Result<Joined, LinkerError> {
+    pub async fn join(&self, evicted: &[GroupMember]) -> Result<Joined, LinkerError> {
         let to = To::Coordinator(self.group.clone());
-        let connection = match self.client.connection(to.clone()).await {
+        let connection = match self.connection(&to).await {
             Ok(connection) => connection,
             Err(error) => return self.interrupted("reach its coordinator", error),
+        };
+        let left = match evicted {
+            [] => None,
+            evicted => Some(members::begin_leave(&connection, &self.group, evicted).await),
         };
         let answer = match self.ask_to_join(&connection).await {
             Ok(answer) => answer,
             // A join whose answer was lost is taken over by the next one: same instance id.
             Err(error) => return self.interrupted("join", error),
         };
+        match left {
+            Some(Ok(left)) => members::read_leave(&self.group, left.wait().await)?,
+            Some(Err(error)) => return self.interrupted("put members out", error),
+            None => {}
+        }
         if let Some(code) = ResponseError::try_from_code(answer.error_code) {
-            self.client.forget_route(&to);
+            if code != ResponseError::InconsistentGroupProtocol {
+                self.drop_connection(&to);
+            }
             return self.refused_to_join(code);
         }
         let hold = FenceHold {
@@ -120,8 +137,28 @@ impl Fence {
         }
     }
 
+    /// Gives up a join that is under way; [`Fence::leave`] finds what it may have led to.
+    pub fn give_up(&self) {
+        self.drop_connection(&To::Coordinator(self.group.clone()));
+    }
+
+    /// A connection of the fence's own: the coordinator holds a JoinGroup, and whatever comes behind it.
+    async fn connection(&self, to: &To) -> Result<Arc<Connection>, ClientError> {
+        if let Some(connection) = self.connection.lock().clone().filter(|open| open.is_usable()) {
+            return Ok(connection);
+        }
+        let connection = self.client.connection(to.clone()).await?;
+        *self.connection.lock() = Some(connection.clone());
+        Ok(connection)
+    }
+
+    fn drop_connection(&self, to: &To) {
+        *self.connection.lock() = None;
+        self.client.forget_route(to);
+    }
+
     fn interrupted(&self, what: &str, error: ClientError) -> Result<Joined, LinkerError> {
-        self.client.forget_route(&To::Coordinator(self.group.clone()));
+        self.drop_connection(&To::Coordinator(self.group.clone()));
         match error.is_retriable() || error.is_outcome_unknown() {
             true => Ok(Joined::Again),
             false => Err(self.failed(what, error)),

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 
 use kafka_protocol::ResponseError;
-use towpath_wire::client::Client;
+use kafka_protocol::messages::leave_group_request::MemberIdentity;
+use kafka_protocol::messages::{GroupId, LeaveGroupRequest, LeaveGroupResponse};
+use kafka_protocol::protocol::StrBytes;
 use towpath_wire::client::admin::{GroupMember, GroupType, describe_groups, leave_group};
+use towpath_wire::client::{Client, ClientError, Connection, Pending};
 
 use crate::error::{LinkerError, Side};
 
@@ -82,13 +85,49 @@ pub async fn look(
     })
 }
 
-/// Puts members out of `group`, by member id (LeaveGroup version 3 and later). One that is gone already is out.
+/// Begins to put members out of `group`, by member id (LeaveGroup version 3 and later).
 ///
 /// # Errors
-/// The coordinator cannot be asked, or refuses one of them.
-pub async fn evict(client: &Client, group: &str, members: &[GroupMember]) -> Result<(), LinkerError> {
-    let ids: Vec<&str> = members.iter().map(|member| member.member_id.as_str()).collect();
-    leave(client, group, &ids, EVICTION_REASON).await
+/// The request was not sent.
+pub async fn begin_leave(
+    connection: &Connection,
+    group: &str,
+    evicted: &[GroupMember],
+) -> Result<Pending<LeaveGroupRequest>, ClientError> {
+    let text = |value: &str| StrBytes::from_string(value.to_owned());
+    let members = evicted.iter().map(|member| {
+        MemberIdentity::default()
+            .with_member_id(text(&member.member_id))
+            .with_reason(Some(StrBytes::from_static_str(EVICTION_REASON)))
+    });
+    let request =
+        LeaveGroupRequest::default().with_group_id(GroupId(text(group))).with_members(members.collect());
+    let version = connection.version::<LeaveGroupRequest>()?;
+    connection.begin(&request, version).await
+}
+
+/// The answer to [`begin_leave`]. One that is gone already is out; a lost answer says nothing, and whoever is still
+/// there is seen in the next look.
+///
+/// # Errors
+/// The coordinator refuses.
+pub fn read_leave(
+    group: &str,
+    answer: Result<LeaveGroupResponse, ClientError>,
+) -> Result<(), LinkerError> {
+    let Ok(answer) = answer else { return Ok(()) };
+    let codes = answer.members.iter().map(|member| member.error_code).chain([answer.error_code]);
+    let refused = codes.filter_map(ResponseError::try_from_code).find(|code| {
+        !is_gone(Some(*code)) && !code.is_retriable()
+    });
+    match refused {
+        None => Ok(()),
+        Some(code) => {
+            let subject = format!("group {group}");
+            let error = ClientError::Kafka { api: "LeaveGroup", subject, code, message: None };
+            Err(LinkerError::cluster(Side::Source, format!("evict members of group {group}"))(error))
+        }
+    }
 }
 
 /// Members leave `group`, each by its id. One that is gone already has left.

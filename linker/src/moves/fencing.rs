@@ -11,7 +11,6 @@ use super::mover::Mover;
 use super::run::{Interrupt, Run};
 use crate::error::LinkerError;
 use crate::groups::fence::Joined;
-use crate::groups::members;
 
 /// Between two looks at a group that is waited for.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -27,7 +26,6 @@ impl Mover {
         record: &GroupMove,
         mode: FenceMode,
     ) -> Result<Result<FenceHold, Interrupt>, LinkerError> {
-        let client = &self.link.source.client;
         let mut waiting_for = None;
         loop {
             if let Some(interrupt) = run.interrupt(record.state) {
@@ -49,15 +47,21 @@ impl Mover {
                         self.link.env.sleep(LOOK_AGAIN).await;
                         continue;
                     }
-                    FenceMode::Evict => {
-                        members::evict(client, &self.group.name, &seen.live).await?;
-                        run.left();
-                        run.evicted.extend(seen.live);
-                    }
+                    // One that came back with a new member id is the same one.
+                    FenceMode::Evict => run.evicted(&seen.live),
                 }
             }
             run.left();
-            match self.fence.join().await? {
+            // Coordinators may hold a join for seconds (`group.initial.rebalance.delay.ms`).
+            let interrupted = run.interrupted(record.state);
+            let joined = tokio::select! {
+                joined = self.fence.join(&seen.live) => joined?,
+                interrupt = interrupted => {
+                    self.fence.give_up();
+                    return Ok(Err(interrupt));
+                }
+            };
+            match joined {
                 Joined::Holds(hold) => {
                     if mode == FenceMode::Evict && self.group.overlap_wait_ms > 0 && !run.evicted.is_empty() {
                         self.link.env.sleep(Duration::from_millis(self.group.overlap_wait_ms)).await;

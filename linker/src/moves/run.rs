@@ -127,6 +127,21 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// These are put out of the group. One that came back under another member id is the same one.
+    pub(super) fn evicted(&mut self, members: &[GroupMember]) {
+        for member in members {
+            let same = |known: &GroupMember| {
+                (&known.client_id, &known.client_host, &known.instance_id)
+                    == (&member.client_id, &member.client_host, &member.instance_id)
+            };
+            // Several members may share a client id: no more are the same than are there at once.
+            let at_once = members.iter().filter(|other| same(other)).count();
+            if self.evicted.iter().filter(|known| same(known)).count() < at_once {
+                self.evicted.push(member.clone());
+            }
+        }
+    }
+
     /// From now on nobody commits on the side that is left.
     pub(super) fn left(&mut self) {
         self.pause.left.get_or_insert(self.env.elapsed());
