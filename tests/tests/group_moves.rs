@@ -6,11 +6,15 @@ use estate::{Estate, Group};
 use serde_json::Value;
 use towpath_linker::operation::exit;
 use towpath_plans::transition::{GroupState, Verb};
+use towpath_tests::kafka::KafkaOptions;
 
-async fn a_live_group_is_evicted_moved_and_rolled_back(version: &str) {
+async fn a_live_group_is_evicted_moved_and_rolled_back(
+    version: &str,
+    settings: &'static [(&str, &str)],
+) {
     let estate = Estate::start(version).await;
     let mut writer = estate.write_on();
-    let mut group = Group::start(&estate.legacy(), 3);
+    let mut group = Group::start_with(&estate.legacy(), 3, settings);
     group.wait_for_commits(3).await;
     estate.link().await;
     let early = Group::start(&estate.towpath(), 3);
@@ -62,12 +66,83 @@ async fn a_live_group_is_evicted_moved_and_rolled_back(version: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_live_group_is_evicted_moved_and_rolled_back_on_kafka_3_9() {
-    a_live_group_is_evicted_moved_and_rolled_back("3.9.1").await;
+    a_live_group_is_evicted_moved_and_rolled_back("3.9.1", &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_live_group_is_evicted_moved_and_rolled_back_on_kafka_4_1() {
-    a_live_group_is_evicted_moved_and_rolled_back("4.1.1").await;
+    a_live_group_is_evicted_moved_and_rolled_back("4.1.1", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_live_group_of_kip_848_is_evicted_moved_and_rolled_back() {
+    a_live_group_is_evicted_moved_and_rolled_back("4.1.1", &[("group.protocol", "consumer")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_pause_that_would_become_too_long_undoes_the_move_and_the_group_goes_on() {
+    let estate = Estate::start("3.9.1").await;
+    let mut writer = estate.write_on();
+    let group = Group::start(&estate.legacy(), 1);
+    group.wait_for_commits(1).await;
+    estate.link_with("fence: evict, pause_max: 1ms").await;
+    let early = Group::start(&estate.towpath(), 1);
+    estate.wait_for_gates(Verb::Cutover).await;
+    let ending = estate.execute(Verb::Cutover, estate::request()).await;
+    assert_eq!(ending.exit_code, exit::FAILED, "{ending:?}");
+    assert!(ending.problem.unwrap().contains("pause_max"));
+    let record = estate.record();
+    assert_eq!((record.state, record.fence), (GroupState::OnSource, None));
+    // Evicted clients need their owners; a new one goes on where the group stood.
+    let again = Group::start(&estate.legacy(), 1);
+    again.wait_for_commits(1).await;
+    for partition in 0..estate::PARTITIONS {
+        assert!(again.first_delivered(partition) >= group.committed(partition));
+    }
+    assert_eq!(early.delivered(), 0);
+    writer.stop();
+    estate.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_straggler_gets_nothing_and_a_lapse_of_the_fence_is_mended_and_told() {
+    // The longest session that this source allows is what the fence gets.
+    let options = KafkaOptions::new("3.9.1").property("group.max.session.timeout.ms", "7000");
+    let estate = Estate::start_with(options).await;
+    let mut writer = estate.write_on();
+    let mut group = Group::start(&estate.legacy(), 1);
+    group.wait_for_commits(1).await;
+    estate.link_with("fence: wait").await;
+    let mut early = Group::start(&estate.towpath(), 1);
+    group.stop();
+    estate.wait_for_gates(Verb::Cutover).await;
+    estate.run(Verb::Cutover).await;
+    early.wait_for_commits(1).await;
+    let mut straggler = Group::start(&estate.legacy(), 1);
+    early.wait_for_commits(1).await;
+    assert_eq!(straggler.delivered(), 0, "the fence keeps it out");
+    assert!(estate.alarms().is_empty(), "{:?}", estate.alarms());
+
+    estate.close_service().await;
+    // The fence's session ends, and whoever is left behind gets the group.
+    straggler.stop();
+    let mut straggler = Group::start(&estate.legacy(), 1);
+    straggler.wait_for_commits(1).await;
+    // What the fence member committed last: no older record comes again.
+    let synced = estate.record_of_source_positions();
+    for (partition, offset) in synced {
+        assert!(straggler.first_delivered(partition) >= Some(offset));
+    }
+    estate.open_service().await;
+    estate.wait_for_alarm("lapse").await;
+    straggler.stop();
+    let record = estate.record();
+    assert_eq!(record.state, GroupState::OnTarget);
+    assert!(estate.evidence().await.contains("fence_lapsed"));
+    early.wait_for_commits(1).await;
+    early.stop();
+    writer.stop();
+    estate.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -118,11 +118,13 @@ impl Mover {
         let Some(lapse) = run.lapse.take() else { return };
         let down_ms = lapse.to_ms.saturating_sub(lapse.from_ms);
         let text = format!(
-            "the fence at the source was down for up to {down_ms} ms, {}; at most {} records repeat",
+            "fence lapse: the fence at the source was down for up to {down_ms} ms, {}; at most {} records repeat",
             if lapse.moved { "and somebody committed there" } else { "nobody committed there" },
             lapse.repeated_max
         );
         run.step(text.clone());
+        let (family, group) = (self.link.family(), self.group.name.as_str());
+        tracing::warn!(family, group, "{text}");
         self.memory.lock().alarm("fence-lapse", text);
         run.bodies.push(Body::FenceLapsed {
             group: self.group.name.clone(),

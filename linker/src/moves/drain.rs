@@ -36,7 +36,7 @@ impl Mover {
             let _ = progress.changed().await;
         }
         run.step("the mirror holds everything up to the fence");
-        let report = self.diff.close_tail(&ends).await?;
+        let report = self.close_tail(ends.clone()).await?;
         run.bodies.push(self.diff.evidence(&ends));
         if report.differing.is_empty() {
             run.step(format!("the last {} records are compared and equal", report.records));
@@ -49,6 +49,13 @@ impl Mover {
                 self.link.family()
             ),
         ))
+    }
+
+    /// Runs to its end even when the move no longer waits for it: the diff goes on behind it.
+    async fn close_tail(&self, ends: BTreeMap<TopicPartition, i64>) -> Result<TailReport, LinkerError> {
+        let diff = self.diff.clone();
+        let closing = tokio::spawn(async move { diff.close_tail(&ends).await });
+        closing.await.unwrap_or_else(|error| Err(LinkerError::Bug(format!("closing the tail: {error}"))))
     }
 
     /// The first partition whose mirror has not reached its end.
@@ -82,7 +89,7 @@ impl Mover {
                     .push(format!("{id}: the target ends at offset {end}, the source already at {held}"));
             }
         }
-        let closed = self.diff.close_tail(&at_target).await;
+        let closed = self.close_tail(at_target.clone()).await;
         run.bodies.push(self.diff.evidence(&at_target));
         match closed {
             Ok(report) if report.differing.is_empty() => {

@@ -126,7 +126,8 @@ impl Mover {
         loop {
             self.link.env.sleep(HEARTBEAT).await;
             let record = self.record();
-            if fence_duty(record.state, record.verb) == FenceDuty::None {
+            let superseded = self.link.journal.check_mine().is_err();
+            if superseded || fence_duty(record.state, record.verb) == FenceDuty::None {
                 continue;
             }
             let Some(hold) = &record.fence else { continue };
@@ -178,7 +179,8 @@ impl Mover {
     /// One round of everything; what fails is tried again with the next.
     async fn round(&self) {
         let record = self.record();
-        if is_over(record.state) {
+        // Another service acts for this group now: what it does must not be mixed with what this one thinks.
+        if is_over(record.state) || self.link.journal.check_mine().is_err() {
             return;
         }
         let kept = std::mem::take(&mut self.memory.lock().evidence);
@@ -337,6 +339,7 @@ impl Mover {
                  {from} to {to} may be processed on both sides, or on neither",
                 at.offset
             );
+            tracing::warn!(family = self.link.family(), group = self.group.name, "{text}");
             self.memory.lock().alarm(&format!("straggler {id}"), text);
             bodies.push(Body::Straggler {
                 group: self.group.name.clone(),

@@ -79,7 +79,11 @@ impl Mover {
             failpoint::pass(verb, Edge::After, Point::Journal(record.state));
             run.bodies.extend(Body::of_change(&before, record));
             if before.state != record.state {
-                run.step(format!("{}: {}", state_name(record.state), record.because));
+                let because = match record.because.as_str() {
+                    "" => String::new(),
+                    because => format!(": {because}"),
+                };
+                run.step(format!("{}{because}", state_name(record.state)));
             }
             if record.state.is_at_rest() && !before.state.is_at_rest() {
                 run.result = record.last.as_ref().map(|last| last.result.clone());

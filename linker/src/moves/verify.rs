@@ -16,6 +16,8 @@ use crate::groups::route::positions_of;
 
 /// Between two looks while the first commits are waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
+/// Between two looks at the source, which others use too.
+const LOOK_AT_SOURCE_AGAIN: Duration = Duration::from_millis(100);
 /// How long a first sign of life is waited for when members are there to give it.
 const LIFE_MAX: Duration = Duration::from_secs(10);
 /// How long members are waited for at a source, where nobody can be held ready.
@@ -105,7 +107,7 @@ impl Mover {
             if self.link.env.elapsed() >= until {
                 break;
             }
-            self.link.env.sleep(LOOK_AGAIN).await;
+            self.link.env.sleep(LOOK_AT_SOURCE_AGAIN).await;
         }
         run.step(format!(
             "nobody has joined on the source yet; owners restart their consumers with its bootstrap.servers{}",

@@ -22,7 +22,7 @@ use towpath_linker::service::Service;
 use towpath_plans::evidence::Actor;
 use towpath_plans::gates::{DiffObserved, Verdict};
 use towpath_plans::transition::{GroupMove, Verb};
-use towpath_tests::kafka::Kafka;
+use towpath_tests::kafka::{Kafka, KafkaOptions};
 use towpath_tests::mirroring::{broker, connect};
 use towpath_tests::wait;
 use towpath_wire::client::admin::{NewTopic, create_topic};
@@ -43,11 +43,15 @@ pub struct Estate {
 
 impl Estate {
     pub async fn start(version: &str) -> Estate {
+        Estate::start_with(KafkaOptions::new(version)).await
+    }
+
+    pub async fn start_with(options: KafkaOptions) -> Estate {
         // Shown when a test fails; a second test of the same binary finds it set up.
         let log = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_test_writer();
         let _ = log.with_ansi(false).try_init();
         let folder = tempfile::tempdir().unwrap();
-        let kafka = Kafka::start(version).await.unwrap();
+        let kafka = Kafka::start_with(options).await.unwrap();
         let source = connect(&kafka.bootstrap()).await.unwrap();
         create_topic(&source, NewTopic::new(TOPIC, PARTITIONS)).await.unwrap();
         let broker = broker(folder.path(), 0).await.unwrap();
@@ -68,9 +72,14 @@ impl Estate {
     }
 
     pub async fn link(&self) {
+        self.link_with("fence: evict, pause_max: 30s").await;
+    }
+
+    /// Links the family; `how` is what the plan says of its group.
+    pub async fn link_with(&self, how: &str) {
         let plan = format!(
             "family: {FAMILY}\nsource: legacy\ntarget: towpath\ntopics: [{TOPIC}]\ngroups:\n  \
-             - {{ name: {GROUP}, fence: evict, pause_max: 30s }}\nlink: {{ sync_interval: 500ms }}\n"
+             - {{ name: {GROUP}, {how} }}\nlink: {{ sync_interval: 500ms }}\n"
         );
         let operation = self.service().link("plan.yaml", &plan, &request()).await.unwrap();
         let ended = operation.ended().await;
@@ -144,6 +153,21 @@ impl Estate {
     pub fn alarms(&self) -> Vec<String> {
         let status = self.service().family(FAMILY).unwrap().movers[GROUP].status();
         status.map(|status| status.alarms).unwrap_or_default()
+    }
+
+    pub async fn wait_for_alarm(&self, word: &str) {
+        wait::until("the alarm", LIMIT, async || {
+            Ok(self.alarms().iter().any(|alarm| alarm.contains(word)).then_some(()))
+        })
+        .await
+        .unwrap();
+    }
+
+    /// What the journal says that the fence member committed before its last commit: the last one may not stand.
+    pub fn record_of_source_positions(&self) -> BTreeMap<i32, i64> {
+        let recorded = self.service().journal().recorded();
+        let [_, before] = &recorded.families[FAMILY].source_positions[GROUP];
+        before.iter().map(|at| (at.partition, at.offset)).collect()
     }
 
     pub async fn evidence(&self) -> String {
@@ -252,11 +276,16 @@ pub struct Group {
 
 impl Group {
     pub fn start(bootstrap: &str, members: usize) -> Group {
+        Group::start_with(bootstrap, members, &[])
+    }
+
+    /// Members with settings of their own.
+    pub fn start_with(bootstrap: &str, members: usize, settings: &'static [(&str, &str)]) -> Group {
         let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Seen::default())));
         let threads = (0..members)
             .map(|index| {
                 let (stop, seen, bootstrap) = (stop.clone(), seen.clone(), bootstrap.to_owned());
-                std::thread::spawn(move || consume(&bootstrap, index, &stop, &seen))
+                std::thread::spawn(move || consume(&bootstrap, index, settings, &stop, &seen))
             })
             .collect();
         Group { stop, seen, threads }
@@ -314,17 +343,28 @@ impl Drop for Group {
     }
 }
 
-fn consume(bootstrap: &str, index: usize, stop: &AtomicBool, seen: &Mutex<Seen>) {
+fn consume(
+    bootstrap: &str,
+    index: usize,
+    settings: &[(&str, &str)],
+    stop: &AtomicBool,
+    seen: &Mutex<Seen>,
+) {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", bootstrap)
         .set("broker.address.family", "v4")
         .set("group.id", GROUP)
         .set("client.id", format!("member-{index}"))
-        .set("session.timeout.ms", "10000")
-        .set("heartbeat.interval.ms", "500")
         .set("enable.auto.commit", "false")
         .set("auto.offset.reset", "earliest");
+    // KIP-848 leaves these to the broker.
+    if settings.iter().all(|(key, _)| *key != "group.protocol") {
+        config.set("session.timeout.ms", "6000").set("heartbeat.interval.ms", "500");
+    }
+    settings.iter().for_each(|(key, value)| {
+        config.set(*key, *value);
+    });
     let consumer: BaseConsumer = config.create().unwrap();
     consumer.subscribe(&[TOPIC]).unwrap();
     while !stop.load(Ordering::Relaxed) {
