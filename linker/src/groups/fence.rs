@@ -110,7 +110,7 @@ impl Fence {
             None => {}
         }
         if let Some(code) = ResponseError::try_from_code(answer.error_code) {
-            if code != ResponseError::InconsistentGroupProtocol {
+            if code.is_retriable() {
                 self.drop_connection(&to);
             }
             return self.refused_to_join(code);

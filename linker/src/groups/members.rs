@@ -111,15 +111,12 @@ pub async fn begin_leave(
 ///
 /// # Errors
 /// The coordinator refuses.
-pub fn read_leave(
-    group: &str,
-    answer: Result<LeaveGroupResponse, ClientError>,
-) -> Result<(), LinkerError> {
+pub fn read_leave(group: &str, answer: Result<LeaveGroupResponse, ClientError>) -> Result<(), LinkerError> {
     let Ok(answer) = answer else { return Ok(()) };
     let codes = answer.members.iter().map(|member| member.error_code).chain([answer.error_code]);
-    let refused = codes.filter_map(ResponseError::try_from_code).find(|code| {
-        !is_gone(Some(*code)) && !code.is_retriable()
-    });
+    let refused = codes
+        .filter_map(ResponseError::try_from_code)
+        .find(|code| !is_gone(Some(*code)) && !code.is_retriable());
     match refused {
         None => Ok(()),
         Some(code) => {

@@ -43,7 +43,9 @@ impl Mover {
             run.alarms.push(format!("members consumed at the source while the fence was down{names}"));
         }
         let now = to_positions(&committed(&self.link.source.client, &self.group.name, true).await?);
-        let moved = self.moved(record, &now)?;
+        let movement = changed(&self.expected_at_source(record), &now);
+        self.tell_movement(&movement, &run.evicted[known..]);
+        let moved = self.moved(record, &now, !movement.is_empty())?;
         let from_ms = self.memory.lock().heartbeat_ms.replace(hold.since_ms);
         run.lapse = Some(Lapse {
             from_ms: from_ms.or(record.fence.as_ref().map(|hold| hold.since_ms)).unwrap_or(record.since_ms),
@@ -54,10 +56,14 @@ impl Mover {
         Ok(Event::FenceLapsed { hold, moved })
     }
 
-    /// Where the group stands at the source now, when somebody else than Towpath committed there.
-    fn moved(&self, record: &GroupMove, now: &[Position]) -> Result<Option<Vec<FinalPosition>>, LinkerError> {
-        let expected = self.expected_at_source(record);
-        if changed(&expected, now).is_empty() {
+    /// Where the group stands at the source now, when `somebody` else than Towpath committed there.
+    fn moved(
+        &self,
+        record: &GroupMove,
+        now: &[Position],
+        somebody: bool,
+    ) -> Result<Option<Vec<FinalPosition>>, LinkerError> {
+        if !somebody {
             return Ok(None);
         }
         if (record.state, record.verb) != (GroupState::Recorded, Some(Verb::Cutover)) {

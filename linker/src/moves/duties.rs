@@ -10,6 +10,7 @@ use towpath_plans::transition::{
     Effect, FenceDuty, GroupMove, GroupState, Next, Position, Route, fence_duty, resume,
 };
 use towpath_wire::client::TopicPartition;
+use towpath_wire::client::admin::GroupMember;
 use towpath_wire::private::{GroupOffset, LinkGroupState};
 
 use super::adopt::changed;
@@ -322,13 +323,22 @@ impl Mover {
         if seen.live.is_empty() && moved.is_empty() {
             return Ok(false);
         }
-        let members: Vec<_> = seen.live.iter().map(|member| self.trace(member)).collect();
         if !seen.live.is_empty() {
             let text = format!("members are on the source behind the fence{}", self.names(&seen.live));
             self.memory.lock().alarm("stragglers", text);
         }
-        let mut bodies = Vec::new();
-        for (at, expected) in &moved {
+        for told in self.tell_movement(&moved, &seen.live) {
+            tracing::warn!(family = self.link.family(), group = self.group.name, "{told}");
+        }
+        Ok(!moved.is_empty())
+    }
+
+    /// Notes positions that somebody else committed at the source, each with its range: status and evidence. Answers
+    /// what was not told before.
+    pub(super) fn tell_movement(&self, moved: &[(Position, i64)], live: &[GroupMember]) -> Vec<String> {
+        let members: Vec<_> = live.iter().map(|member| self.trace(member)).collect();
+        let (mut texts, mut bodies) = (Vec::new(), Vec::new());
+        for (at, expected) in moved {
             let id = TopicPartition::new(at.topic.clone(), at.partition);
             if !self.memory.lock().told.insert((id.clone(), at.offset)) {
                 continue;
@@ -339,8 +349,8 @@ impl Mover {
                  {from} to {to} may be processed on both sides, or on neither",
                 at.offset
             );
-            tracing::warn!(family = self.link.family(), group = self.group.name, "{text}");
-            self.memory.lock().alarm(&format!("straggler {id}"), text);
+            self.memory.lock().alarm(&format!("straggler {id}"), text.clone());
+            texts.push(text);
             bodies.push(Body::Straggler {
                 group: self.group.name.clone(),
                 topic: at.topic.clone(),
@@ -351,7 +361,7 @@ impl Mover {
             });
         }
         self.memory.lock().keep_evidence(None, bodies);
-        Ok(!moved.is_empty())
+        texts
     }
 }
 

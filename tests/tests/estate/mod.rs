@@ -37,7 +37,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub struct Estate {
     pub kafka: Kafka,
     broker: Broker,
-    pub service: Mutex<Arc<Service>>,
+    /// `None` while it is down.
+    service: Mutex<Option<Arc<Service>>>,
     folder: TempDir,
 }
 
@@ -56,7 +57,7 @@ impl Estate {
         create_topic(&source, NewTopic::new(TOPIC, PARTITIONS)).await.unwrap();
         let broker = broker(folder.path(), 0).await.unwrap();
         let service = serve(folder.path(), &kafka.bootstrap(), &broker.address().to_string()).await;
-        Estate { kafka, broker, service: Mutex::new(service), folder }
+        Estate { kafka, broker, service: Mutex::new(Some(service)), folder }
     }
 
     pub fn legacy(&self) -> String {
@@ -68,7 +69,7 @@ impl Estate {
     }
 
     fn service(&self) -> Arc<Service> {
-        self.service.lock().clone()
+        self.service.lock().clone().unwrap()
     }
 
     pub async fn link(&self) {
@@ -178,13 +179,14 @@ impl Estate {
 
     /// The service goes down.
     pub async fn close_service(&self) {
-        self.service().close().await;
+        let service = self.service.lock().take().unwrap();
+        service.close().await;
     }
 
     /// And comes up again on the same store.
     pub async fn open_service(&self) {
         let service = serve(self.folder.path(), &self.legacy(), &self.towpath()).await;
-        *self.service.lock() = service;
+        *self.service.lock() = Some(service);
         wait::until("the family to run", LIMIT, async || Ok(self.service().ready().is_ok().then_some(())))
             .await
             .unwrap();
@@ -208,7 +210,12 @@ async fn serve(folder: &Path, legacy: &str, towpath: &str) -> Arc<Service> {
         folder.display()
     );
     let config = ServiceConfig::parse(&text, "service.yaml").unwrap();
-    Service::open(config, Env::real(), prometheus::Registry::new()).await.unwrap()
+    // A service that has just been closed gives its cache up when its last task has ended.
+    wait::until("the service to open", LIMIT, async || {
+        Ok(Service::open(config.clone(), Env::real(), prometheus::Registry::new()).await.ok())
+    })
+    .await
+    .unwrap()
 }
 
 pub fn request() -> Request {
@@ -343,13 +350,7 @@ impl Drop for Group {
     }
 }
 
-fn consume(
-    bootstrap: &str,
-    index: usize,
-    settings: &[(&str, &str)],
-    stop: &AtomicBool,
-    seen: &Mutex<Seen>,
-) {
+fn consume(bootstrap: &str, index: usize, settings: &[(&str, &str)], stop: &AtomicBool, seen: &Mutex<Seen>) {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", bootstrap)
