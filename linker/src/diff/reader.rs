@@ -83,7 +83,6 @@ impl Reader {
             runtime: tokio::runtime::Handle::current(),
             client: cluster.client.clone(),
             consumer,
-            paused: Default::default(),
         };
         let (jobs, queue) = mpsc::channel::<Job>();
         let thread = move || {

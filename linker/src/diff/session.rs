@@ -5,7 +5,6 @@
 //! without being shown), when the partition's end was reported, or when a fetch of our own proves that nothing is
 //! there.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -58,8 +57,6 @@ pub(super) struct Session {
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) client: Client,
     pub(super) consumer: BaseConsumer<Quiet>,
-    /// What a job paused and nobody resumed: librdkafka keeps that over another assignment of the partition.
-    pub(super) paused: RefCell<Vec<TopicPartition>>,
 }
 
 impl Session {
@@ -76,21 +73,6 @@ impl Session {
     pub(super) fn release(&self) {
         if let Err(error) = self.consumer.assign(&TopicPartitionList::new()) {
             tracing::info!(side = %self.side, %error, "the diff's reader cannot give up its partitions");
-        }
-    }
-
-    /// Lets librdkafka read again what a job before this one paused.
-    fn resume(&self) {
-        let paused = self.paused.take();
-        if paused.is_empty() {
-            return;
-        }
-        let mut list = TopicPartitionList::with_capacity(paused.len());
-        for id in paused {
-            list.add_partition(&id.topic, id.partition);
-        }
-        if let Err(error) = self.consumer.resume(&list) {
-            tracing::info!(side = %self.side, %error, "the diff's reader cannot resume its partitions");
         }
     }
 
@@ -214,7 +196,6 @@ impl Reading<'_> {
         }
         self.left = indexes.len();
         self.closed.clear();
-        self.session.resume();
         self.session.consumer.assign(&list).map_err(|error| {
             self.session.failed(format!("assign {} partitions: {error}", indexes.len()), "report this")
         })?;
@@ -271,8 +252,6 @@ impl Reading<'_> {
             let id = &self.stretches[index].id;
             list.add_partition(&id.topic, id.partition);
         }
-        let paused = list.elements().into_iter().map(|at| TopicPartition::new(at.topic(), at.partition()));
-        self.session.paused.borrow_mut().extend(paused);
         if let Err(error) = self.session.consumer.pause(&list) {
             tracing::debug!(side = %self.session.side, %error, "reads on behind the stretch");
         }

@@ -160,6 +160,7 @@ impl Mover {
             Ok(report) => report,
             Err(error) => return Ending::failed(&error),
         };
+        run.step(format!("gates: {}", report.verdict));
         self.settle_evidence(run).await;
         self.dry_ending(verb, &report)
     }

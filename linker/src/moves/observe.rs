@@ -12,6 +12,7 @@ use towpath_plans::transition::{Event, GroupMove, GroupState, Position, Verb};
 use towpath_wire::client::TopicPartition;
 use towpath_wire::client::admin::{describe_producers, list_transactions};
 
+use super::clock::{self, Ahead};
 use super::executor::one_line;
 use super::mover::Mover;
 use super::run::Run;
@@ -25,6 +26,9 @@ const SETTLE_MAX: Duration = Duration::from_secs(5);
 const SETTLE_AGAIN: Duration = Duration::from_millis(100);
 /// An answer of the source that is older says nothing about lag: it polls several times a second.
 const LAG_FRESH_MS: i64 = 5_000;
+/// What is not known yet is looked at again for so long: a service that has just started catches up within seconds.
+const KNOWN_MAX: Duration = Duration::from_secs(20);
+const KNOWN_AGAIN: Duration = Duration::from_millis(250);
 /// Where Kafka keeps committed offsets.
 pub(super) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
@@ -42,7 +46,22 @@ impl Mover {
         record: &GroupMove,
     ) -> Result<Event, LinkerError> {
         self.memory.lock().forget();
-        let report = self.evaluate_gates(run, record).await?;
+        let until = self.link.env.elapsed() + KNOWN_MAX;
+        let mut told = false;
+        let report = loop {
+            let report = self.evaluate_gates(run, record).await?;
+            if report.verdict != Verdict::Inconclusive || self.link.env.elapsed() >= until {
+                break report;
+            }
+            if !std::mem::replace(&mut told, true) {
+                let unknown: Vec<&str> = report.refusing().iter().map(|gate| gate.name.as_str()).collect();
+                run.step(format!("not known yet: {}; looking again for {} s", unknown.join(", "), KNOWN_MAX.as_secs()));
+            }
+            // Only the last look is evidence.
+            run.bodies.pop();
+            self.link.env.sleep(KNOWN_AGAIN).await;
+        };
+        run.step(format!("gates: {}", report.verdict));
         if report.verdict != Verdict::Pass {
             let refusing: Vec<&str> = report.refusing().iter().map(|gate| gate.name.as_str()).collect();
             return Ok(Event::GatesRefused {
@@ -75,7 +94,6 @@ impl Mover {
             accept_outage: run.accept_outage,
         };
         let report = evaluate(&context, &seen);
-        run.step(format!("gates: {}", report.verdict));
         run.bodies.push(Body::GatesEvaluated {
             group: self.group.name.clone(),
             verb,
@@ -245,19 +263,17 @@ impl Mover {
     async fn clock_skew(&self) -> Result<ClockSkewObserved, LinkerError> {
         let asked_ms = self.link.env.now_ms();
         let target_ms = self.target.describe().await?.now_ms;
-        let middle_ms = asked_ms + (self.link.env.now_ms() - asked_ms) / 2;
-        let mut ahead = vec![0];
-        let mut unseen = Vec::new();
+        let answered_ms = self.link.env.now_ms();
+        let (mut clocks, mut unseen) = (Vec::new(), Vec::new());
         match target_ms {
             0 => unseen.push(Side::Target.to_string()),
-            target_ms => ahead.push(target_ms - middle_ms),
+            shown_ms => clocks.push(Ahead::of(shown_ms, asked_ms, answered_ms)),
         }
-        match super::clock::ahead_ms(&self.link.source.client, &self.link.env).await {
-            Some(source_ms) => ahead.push(source_ms),
+        match clock::source_ahead(&self.link.source.client, &self.link.env).await {
+            Some(source) => clocks.push(source),
             None => unseen.push(Side::Source.to_string()),
         }
-        let largest = ahead.iter().max().unwrap_or(&0) - ahead.iter().min().unwrap_or(&0);
-        Ok(ClockSkewObserved { largest_ms: largest.unsigned_abs(), unseen })
+        Ok(ClockSkewObserved { largest_ms: clock::skew_ms(&clocks), unseen })
     }
 
     /// Whether each group that must move first stands on the target, in any family of this service.
