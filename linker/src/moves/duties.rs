@@ -170,8 +170,10 @@ impl Mover {
     async fn rounds(&self) {
         let interval = Duration::from_millis(self.link.plan.link.sync_interval_ms);
         loop {
-            if let Ok(_acting) = self.acting.try_lock() {
-                self.round().await;
+            match self.acting.try_lock() {
+                Ok(_acting) => self.round().await,
+                // A verb is under way, perhaps waiting for people: it is shown as it goes.
+                Err(_) => self.look_around().await,
             }
             self.link.env.sleep(interval).await;
         }

@@ -1,5 +1,7 @@
 //! Each effect, carried out. Safe to repeat: a crash can always be just behind it.
 
+use std::time::Duration;
+
 use kafka_protocol::ResponseError;
 use towpath_plans::Side as PlanSide;
 use towpath_plans::evidence::Body;
@@ -172,6 +174,11 @@ impl Mover {
         let state =
             self.target.switch(record.attempt, (Route::Draining, Route::Target), offsets.clone()).await?;
         run.opened();
+        // A move that goes on after a crash is measured from the moment that the journal has of its fence.
+        if let (None, Some(hold)) = (run.pause.left, &record.fence) {
+            let since_ms = u64::try_from(self.link.env.now_ms() - hold.since_ms).unwrap_or(0);
+            run.pause.left = self.link.env.elapsed().checked_sub(Duration::from_millis(since_ms));
+        }
         let there = positions_of(&state);
         for offset in offsets {
             let found = there.iter().find(|at| at.topic == offset.topic && at.partition == offset.partition);

@@ -225,7 +225,7 @@ fn done(record: &GroupMove, run: &mut Run<'_>) -> Option<Event> {
     })
 }
 
-fn stopping() -> LinkerError {
+pub(super) fn stopping() -> LinkerError {
     LinkerError::refused("the service is stopping", "start it again: the move goes on from the journal")
 }
 

@@ -7,6 +7,7 @@ use towpath_plans::model::FenceMode;
 use towpath_plans::transition::{FenceHold, GroupMove};
 use towpath_wire::client::admin::GroupMember;
 
+use super::executor::stopping;
 use super::mover::Mover;
 use super::run::{Interrupt, Run};
 use crate::error::LinkerError;
@@ -28,6 +29,9 @@ impl Mover {
     ) -> Result<Result<FenceHold, Interrupt>, LinkerError> {
         let mut waiting_for = None;
         loop {
+            if self.stop.is_cancelled() {
+                return Err(stopping());
+            }
             if let Some(interrupt) = run.interrupt(record.state) {
                 return Ok(Err(interrupt));
             }

@@ -55,7 +55,11 @@ impl Mover {
             }
             if !std::mem::replace(&mut told, true) {
                 let unknown: Vec<&str> = report.refusing().iter().map(|gate| gate.name.as_str()).collect();
-                run.step(format!("not known yet: {}; looking again for {} s", unknown.join(", "), KNOWN_MAX.as_secs()));
+                run.step(format!(
+                    "not known yet: {}; looking again for {} s",
+                    unknown.join(", "),
+                    KNOWN_MAX.as_secs()
+                ));
             }
             // Only the last look is evidence.
             run.bodies.pop();

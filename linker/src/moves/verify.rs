@@ -135,7 +135,7 @@ impl Mover {
         })
     }
 
-    /// A move that went on after a crash is measured by the journal's clock.
+    /// How long nobody could deliver, as far as this run saw it.
     fn record_pause(&self, run: &mut Run<'_>, record: &GroupMove) {
         let verb = record.verb.unwrap_or(Verb::Cutover);
         let mut measured = |kind, pause_ms: Option<u64>| {
