@@ -52,11 +52,6 @@ async fn look(running: &Running) -> Result<(), LinkerError> {
             (&known.topic, known.partition, &known.reason) == (&halt.topic, halt.partition, &halt.reason)
         });
         if known.is_none() {
-            tracing::error!(
-                family = link.family(),
-                partition = %format!("{}-{}", halt.topic, halt.partition),
-                reason = %halt.reason, fix = %halt.fix, "mirror halted"
-            );
             change(link, &running.record(), LinkEvent::Halted(halt.clone())).await?;
             let Halt { topic, partition, reason, fix, .. } = halt.clone();
             link.ledger
