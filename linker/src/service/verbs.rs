@@ -241,17 +241,6 @@ impl Running {
     /// Clears the partitions whose loss is accepted and mirrors again.
     async fn go_on(&self, accept_loss: &[TopicPartition], operation: &Operation) -> Result<(), LinkerError> {
         for id in accept_loss {
-            let placed = self.link.mirror.partition(id).ok_or_else(|| {
-                LinkerError::refused(
-                    format!("family {} does not mirror {id}", self.link.family()),
-                    "name partitions as `towpath status` does: TOPIC-PARTITION",
-                )
-            })?;
-            if placed.replicator.halted().is_none() {
-                return Err(LinkerError::refused(format!("{id} is not halted"), "leave it out"));
-            }
-        }
-        for id in accept_loss {
             self.link.mirror.accept_loss(id).await?;
             operation.step(None, format!("{id} goes on behind what is lost"));
         }
