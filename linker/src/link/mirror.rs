@@ -261,6 +261,9 @@ impl Mirror {
         } else if at.offset < first {
             lost(id, at.offset, first)
         } else if at.offset > end {
+            if !self.is_same_topic(replicator).await {
+                return replicator.put_off(&self.env);
+            }
             ahead(id, at.offset, end)
         } else {
             // The offset is there: it was the epoch that the source does not know, of our own making or expired.
@@ -268,6 +271,23 @@ impl Mirror {
             return replicator.put_off(&self.env);
         };
         replicator.halt(Halt { reason, fix, since_ms: self.env.now_ms() });
+    }
+
+    /// Whether the source still has the very topic that is mirrored. One of the same name that was created again
+    /// looks as if records had been cut off; the look at the metadata that this asks for says what it is.
+    pub(crate) async fn is_same_topic(&self, replicator: &Replicator) -> bool {
+        let topic = &replicator.id.topic;
+        let same = match self.source.metadata(&[topic]).await {
+            Ok(found) => found.topics.get(topic).is_some_and(|found| found.topic_id == replicator.source_topic_id),
+            Err(error) => {
+                tracing::info!(partition = %replicator.id, %error, "cannot look up the topic; trying again");
+                false
+            }
+        };
+        if !same {
+            self.placement_stale();
+        }
+        same
     }
 
     /// Asked alone again and again the source gave nothing from `at` on: whether its newest record by time lies

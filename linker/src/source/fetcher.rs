@@ -217,7 +217,7 @@ async fn take(mirror: &Arc<Mirror>, asked: &Asked, data: PartitionData) -> Optio
         return None;
     }
     if data.diverging_epoch.epoch >= 0 {
-        diverged(mirror, asked, (data.diverging_epoch.epoch, data.diverging_epoch.end_offset));
+        diverged(mirror, asked, (data.diverging_epoch.epoch, data.diverging_epoch.end_offset)).await;
         return None;
     }
     let whole = match Whole::of(data.records.unwrap_or_default(), at.offset) {
@@ -282,11 +282,14 @@ async fn on_error(mirror: &Arc<Mirror>, asked: &Asked, error: ResponseError) {
 
 /// The source's last batch of our last batch's epoch (or of the one before, if it has none of that epoch) ends at
 /// `end_offset`.
-fn diverged(mirror: &Mirror, asked: &Asked, (epoch, end_offset): (i32, i64)) {
+async fn diverged(mirror: &Mirror, asked: &Asked, (epoch, end_offset): (i32, i64)) {
     let (replicator, at) = (&asked.placed.replicator, asked.at);
     if end_offset >= at.offset {
         // It has everything up to here, only not the epoch: an election without a record behind it.
         return replicator.forget_epoch(at.generation);
+    }
+    if !mirror.is_same_topic(replicator).await {
+        return replicator.put_off(&mirror.env);
     }
     replicator.halt(Halt {
         reason: format!(
