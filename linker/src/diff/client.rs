@@ -3,7 +3,7 @@
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig as Settings, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use towpath_wire::client::{ClientConfig, ClientError};
 
 use crate::error::{LinkerError, Side};
@@ -116,7 +116,10 @@ impl ClientContext for Quiet {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::info!(side = %self.side, %error, "the diff's reader: {reason}");
+        // The end of a partition is reported here too; whoever reads learns it from the poll.
+        if !matches!(error, KafkaError::Global(RDKafkaErrorCode::PartitionEOF)) {
+            tracing::info!(side = %self.side, %error, "the diff's reader: {reason}");
+        }
     }
 }
 

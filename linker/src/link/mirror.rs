@@ -278,7 +278,9 @@ impl Mirror {
     pub(crate) async fn is_same_topic(&self, replicator: &Replicator) -> bool {
         let topic = &replicator.id.topic;
         let same = match self.source.metadata(&[topic]).await {
-            Ok(found) => found.topics.get(topic).is_some_and(|found| found.topic_id == replicator.source_topic_id),
+            Ok(found) => {
+                found.topics.get(topic).is_some_and(|found| found.topic_id == replicator.source_topic_id)
+            }
             Err(error) => {
                 tracing::info!(partition = %replicator.id, %error, "cannot look up the topic; trying again");
                 false
