@@ -197,12 +197,13 @@ impl Books {
         self.of_topics(group).all(|(number, _)| group.seen.contains_key(number))
     }
 
-    /// How the group's latest move looked; `None` before the first delivery behind it.
-    pub fn pause(&self, group: usize) -> Option<Pause> {
+    /// How a move of the group looked, the first with number 0; `None` while nothing was delivered behind it. Final
+    /// once the books are closed: what was delivered again, and who read on, shows later.
+    pub fn pause(&self, group: usize, number: usize) -> Option<Pause> {
         let group = &self.groups[group];
-        let [.., left, entered] = group.stints.as_slice() else { return None };
-        let (first, left_index) = (entered.first_at?, group.stints.len() - 2);
-        let kept = group.seen.values().filter(|seen| seen.last_stint == left_index).map(|seen| seen.last_at);
+        let (left, entered) = (group.stints.get(number)?, group.stints.get(number + 1)?);
+        let first = entered.first_at?;
+        let kept = group.seen.values().filter(|seen| seen.last_stint == number).map(|seen| seen.last_at);
         let last_kept = kept.filter(|at| *at <= first).max().unwrap_or(first);
         let overlap = left.last_at.map_or(Duration::ZERO, |last| last.saturating_sub(first));
         Some(Pause { pause: first.saturating_sub(last_kept), overlap })
@@ -239,9 +240,9 @@ impl Books {
         totals
     }
 
-    /// How many groups there are.
-    pub fn groups(&self) -> usize {
-        self.groups.len()
+    /// How many moves of a group have begun.
+    pub fn moves(&self, group: usize) -> usize {
+        self.groups[group].stints.len() - 1
     }
 
     fn of_topics<'a>(&'a self, group: &'a Group) -> impl Iterator<Item = (&'a u64, &'a Produced)> {
@@ -386,12 +387,12 @@ mod tests {
         deliver(&mut books, 0, Side::Source, 100);
         deliver(&mut books, 1, Side::Source, 200);
         books.move_begins(GROUP, Side::Target);
-        assert_eq!(books.pause(GROUP), None);
+        assert_eq!(books.pause(GROUP, 0), None);
         // Record 1 was not committed; an evicted consumer reads on until its next heartbeat.
         deliver(&mut books, 1, Side::Target, 450);
         deliver(&mut books, 2, Side::Source, 480);
         deliver(&mut books, 2, Side::Target, 500);
         let expected = Pause { pause: Duration::from_millis(350), overlap: Duration::from_millis(30) };
-        assert_eq!(books.pause(GROUP), Some(expected));
+        assert_eq!((books.pause(GROUP, 0), books.pause(GROUP, 1)), (Some(expected), None));
     }
 }

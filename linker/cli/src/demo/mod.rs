@@ -75,7 +75,10 @@ async fn perform(arguments: &Arguments, telling: &Telling) -> Result<DemoReport>
         stop = interrupted() => return Err(stop),
     };
     if let Some(address) = legacy {
-        ask(arguments, address, &estate).await?;
+        tokio::select! {
+            answer = ask(arguments, address, &estate) => answer?,
+            stop = interrupted() => return Err(stop),
+        }
     }
     let mut stage = Stage::new(estate, env);
     let outcome = tokio::select! {
@@ -119,18 +122,22 @@ async fn ask(arguments: &Arguments, address: &str, estate: &Estate) -> Result<()
         GROUPS.len(),
         estate.source_id(),
     );
-    let answer = tokio::task::spawn_blocking(move || -> std::io::Result<String> {
-        let mut stdout = std::io::stdout().lock();
-        stdout.write_all(question.as_bytes())?;
-        stdout.flush()?;
-        let mut answer = String::new();
-        std::io::stdin().lock().read_line(&mut answer)?;
-        Ok(answer)
-    });
-    // Until the answer nothing was done: a signal ends the process as it stands.
+    let (sender, answer) = tokio::sync::oneshot::channel();
+    // A thread that nobody waits for: who interrupts instead of answering does not have to press a key as well.
+    std::thread::spawn(move || sender.send(answered(&question)));
     let answer = answer.await?.context("cannot read the answer")?;
     match answer.trim().to_lowercase().as_str() {
         "y" | "yes" => Ok(()),
         _ => bail!("nothing was done on {address}"),
     }
+}
+
+fn answered(question: &str) -> std::io::Result<String> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(question.as_bytes())?;
+    stdout.flush()?;
+    drop(stdout);
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer)
 }

@@ -49,7 +49,6 @@ pub struct Production {
 struct Shared {
     books: Arc<Mutex<Books>>,
     stop: AtomicBool,
-    sent: AtomicU64,
     failed: AtomicU64,
     /// Events of the history that were handed to librdkafka.
     history_is_sent: AtomicBool,
@@ -64,7 +63,6 @@ impl Production {
         let shared = Arc::new(Shared {
             books,
             stop: AtomicBool::new(false),
-            sent: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             history_is_sent: AtomicBool::new(false),
         });
@@ -270,10 +268,7 @@ impl Shop {
             .headers(OwnedHeaders::new().insert(Header { key: "kind", value: Some(event.kind.name()) }));
         loop {
             match self.producers[topic].send(record) {
-                Ok(()) => {
-                    self.shared.sent.fetch_add(1, Ordering::AcqRel);
-                    return Ok(());
-                }
+                Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), same)) if !self.stops() => {
                     record = same;
                     // librdkafka's own thread makes room.

@@ -154,8 +154,12 @@ impl DemoReport {
         row("differences", thousands(self.differences), String::new());
         for it in &self.moves {
             let service =
-                it.service_pause_ms.map_or(String::new(), |ms| format!("; {ms} ms by the service's clock"));
-            let note = format!("{} of {}{service}", it.verb, it.group);
+                it.service_pause_ms.map_or(String::new(), |ms| format!(" (service: {} ms)", thousands(ms)));
+            let overlap = match it.overlap_ms {
+                0 => String::new(),
+                ms => format!(", evicted members read on for {} ms", thousands(ms)),
+            };
+            let note = format!("{} of {}{service}{overlap}", it.verb, short(&it.group));
             row("pause", format!("{} ms", thousands(it.pause_ms)), note);
         }
         let groups: Vec<String> = self
@@ -201,7 +205,7 @@ mod tests {
             verb: "cutover".into(),
             pause_ms: 312,
             service_pause_ms: Some(180),
-            overlap_ms: 0,
+            overlap_ms: 1_400,
         };
         let group =
             GroupTotals { group: "towpath-demo-ranker".into(), produced: 1_234_567, ..Default::default() };

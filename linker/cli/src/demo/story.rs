@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::consume::{MemberState, WhenRefused};
-use super::count::Side;
+use super::count::{Books, Pause, Side};
 use super::desk::{Desk, FAMILY, Verb};
 use super::estate::{GROUPS, Group, TOPICS};
 use super::produce::Production;
@@ -97,7 +97,7 @@ async fn link(stage: &mut Stage, telling: &Telling) -> Result<()> {
 }
 
 /// Cutover by eviction, rollback, cutover again.
-async fn move_by_eviction(stage: &mut Stage, telling: &Telling) -> Result<Vec<MoveReport>> {
+async fn move_by_eviction(stage: &mut Stage, telling: &Telling) -> Result<Vec<Moved>> {
     let (name, members) = (GROUPS[RANKER].name, MEMBERS[RANKER]);
     telling.part(&format!("Move {name}, a live group, by eviction"));
     // One owner switches bootstrap.servers early; the others leave theirs running and start successors.
@@ -124,7 +124,7 @@ async fn move_by_eviction(stage: &mut Stage, telling: &Telling) -> Result<Vec<Mo
 }
 
 /// Cutover of a group whose owner stops the consumers on the source himself.
-async fn move_by_waiting(stage: &mut Stage, telling: &Telling) -> Result<MoveReport> {
+async fn move_by_waiting(stage: &mut Stage, telling: &Telling) -> Result<Moved> {
     let (name, members) = (GROUPS[FEATURES].name, MEMBERS[FEATURES]);
     telling.part(&format!("Move {name}, whose owners change bootstrap.servers themselves"));
     stage.start_members(FEATURES, Side::Target, 0..members, WhenRefused::Restart)?;
@@ -140,41 +140,59 @@ async fn move_by_waiting(stage: &mut Stage, telling: &Telling) -> Result<MoveRep
     finish(stage, telling, FEATURES, (Verb::Cutover, &id)).await
 }
 
-async fn cutover(stage: &Stage, telling: &Telling, group: usize) -> Result<MoveReport> {
+async fn cutover(stage: &Stage, telling: &Telling, group: usize) -> Result<Moved> {
     moved(stage, telling, group, Verb::Cutover).await
 }
 
 /// Runs a verb over a group to its end.
-async fn moved(stage: &Stage, telling: &Telling, group: usize, verb: Verb) -> Result<MoveReport> {
+async fn moved(stage: &Stage, telling: &Telling, group: usize, verb: Verb) -> Result<Moved> {
     stage.books.lock().move_begins(group, verb.to());
     let id = desk(stage)?.begin(verb, GROUPS[group].name).await?;
     finish(stage, telling, group, (verb, &id)).await
 }
 
-async fn finish(
-    stage: &Stage,
-    telling: &Telling,
-    group: usize,
-    (verb, id): (Verb, &str),
-) -> Result<MoveReport> {
+async fn finish(stage: &Stage, telling: &Telling, group: usize, (verb, id): (Verb, &str)) -> Result<Moved> {
     let name = GROUPS[group].name;
     let service_pause_ms = desk(stage)?.moved(verb, id).await?;
-    let pause = until(format!("{name} goes on behind the {verb}"), PART_MAX, async || {
-        Ok(stage.books.lock().pause(group))
+    let number = stage.books.lock().moves(group) - 1;
+    until(format!("{name} goes on behind the {verb}"), PART_MAX, async || {
+        Ok(stage.books.lock().pause(group, number).map(drop))
     })
     .await?;
-    let pause_ms = pause.pause.as_millis() as u64;
-    telling
-        .step(&format!("towpath {verb} {FAMILY} --group {name}: done, nobody was served for {pause_ms} ms"));
-    let overlap_ms = pause.overlap.as_millis() as u64;
-    Ok(MoveReport { group: name.into(), verb: verb.to_string(), pause_ms, service_pause_ms, overlap_ms })
+    let pause = service_pause_ms.map_or(String::new(), |ms| format!(", {ms} ms without service"));
+    telling.step(&format!("towpath {verb} {FAMILY} --group {name}: done{pause}"));
+    Ok(Moved { group, number, verb, service_pause_ms })
+}
+
+/// A move that is done.
+struct Moved {
+    group: usize,
+    /// The group's first has number 0.
+    number: usize,
+    verb: Verb,
+    service_pause_ms: Option<u64>,
+}
+
+impl Moved {
+    /// As the consumers saw it.
+    fn report(&self, books: &Books) -> MoveReport {
+        let pause = books.pause(self.group, self.number);
+        let ms = |of: fn(Pause) -> Duration| pause.map_or(0, |pause| of(pause).as_millis() as u64);
+        MoveReport {
+            group: GROUPS[self.group].name.into(),
+            verb: self.verb.to_string(),
+            pause_ms: ms(|pause| pause.pause),
+            service_pause_ms: self.service_pause_ms,
+            overlap_ms: ms(|pause| pause.overlap),
+        }
+    }
 }
 
 /// The shop closes; every group gets the rest; all is compared once more; the evidence is checked.
 async fn close_the_books(
     stage: &mut Stage,
     telling: &Telling,
-    moves: Vec<MoveReport>,
+    moves: Vec<Moved>,
     legacy: Option<&str>,
 ) -> Result<DemoReport> {
     telling.part("Close the books");
@@ -185,7 +203,7 @@ async fn close_the_books(
     telling.step(&format!("the producers stop after {} records", thousands(records)));
     let complete = until("every group has received every record", PART_MAX, async || {
         let books = stage.books.lock();
-        Ok((0..books.groups()).all(|group| books.is_complete(group)).then_some(()))
+        Ok((0..GROUPS.len()).all(|group| books.is_complete(group)).then_some(()))
     });
     if let Err(error) = complete.await {
         // The books say how many are missing.
@@ -203,13 +221,13 @@ async fn close_the_books(
         records,
         compared: diff.records,
         differences: diff.differences,
-        moves,
         evidence,
         evidence_entries,
         ..DemoReport::default()
     };
     let books = stage.books.lock();
-    report.count((0..books.groups()).map(|group| books.totals(group)).collect());
+    report.moves = moves.iter().map(|moved| moved.report(&books)).collect();
+    report.count((0..GROUPS.len()).map(|group| books.totals(group)).collect());
     report.seconds = telling.seconds();
     Ok(report)
 }
