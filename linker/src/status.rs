@@ -2,6 +2,7 @@
 //! asked of a cluster for it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use towpath_plans::gates::Verdict;
@@ -12,7 +13,7 @@ use crate::diff::DiffReport;
 use crate::link::follow::Difference;
 use crate::link::mirror::Placed;
 use crate::link::replicator::Halt;
-use crate::moves::GroupStatus;
+use crate::moves::{GroupStatus, Mover};
 use crate::service::{Running, Service};
 
 /// One side, as the service's file and the cluster itself name it.
@@ -233,7 +234,12 @@ impl ServiceStatus {
 fn groups_of(running: &Running) -> Vec<GroupStatus> {
     let order = running.link.plan.move_order();
     let movers = order.into_iter().filter_map(|group| running.movers.get(&group.name));
-    movers.map(|mover| mover.status().unwrap_or_else(|| unobserved(mover.record()))).collect()
+    // The journal is ahead of the last look.
+    let now = |mover: &Arc<Mover>| match mover.status() {
+        Some(status) => GroupStatus { record: mover.record(), ..status },
+        None => unobserved(mover.record()),
+    };
+    movers.map(now).collect()
 }
 
 /// A group that was not looked at yet: what the journal says, and nothing else.

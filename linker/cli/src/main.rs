@@ -60,7 +60,7 @@ enum Verb {
     /// Stop mirroring; groups stay where they are, fences are held
     Pause(verbs::pause::Arguments),
     /// Mirror again
-    Resume(verbs::pause::Arguments),
+    Resume(verbs::pause::ResumeArguments),
     /// Give up a group's way back to the source (the only verb without one)
     Complete(verbs::complete::Arguments),
     /// Give a link up while every group is on the source
@@ -116,7 +116,9 @@ fn run(verb: Verb) -> (Output, Ended) {
         Verb::Cutover(arguments) => moved("cutover", arguments),
         Verb::Rollback(arguments) => moved("rollback", arguments),
         Verb::Pause(arguments) => plain("pause", arguments),
-        Verb::Resume(arguments) => plain("resume", arguments),
+        Verb::Resume(arguments) => {
+            talk("resume", arguments.plain.talk.clone(), |out| verbs::pause::resume(arguments, out))
+        }
         Verb::Cancel(arguments) => plain("cancel", arguments),
         Verb::Complete(arguments) => {
             talk("complete", arguments.talk.clone(), |out| verbs::complete::run(arguments, out))

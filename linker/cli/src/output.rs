@@ -32,11 +32,6 @@ impl Output {
         Output { schema: format!("towpath/{verb}/v1"), json, colours }
     }
 
-    /// Whether scripts read it.
-    pub fn is_json(&self) -> bool {
-        self.json
-    }
-
     /// Whether stdout shows colours.
     pub fn has_colours(&self) -> bool {
         self.colours

@@ -126,6 +126,8 @@ pub struct FenceSeen {
     pub instance_id: String,
     /// The membership, while it is held.
     pub held: Option<FenceHold>,
+    /// The fence member that stands at the source now, by its member id.
+    pub at_source: Option<String>,
     /// What is out of order about it.
     pub alarms: Vec<String>,
 }

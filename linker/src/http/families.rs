@@ -7,7 +7,8 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use towpath_plans::transition::{GroupMove, Verb};
+use futures::future::join_all;
+use towpath_plans::transition::Verb;
 use towpath_wire::client::TopicPartition;
 
 use super::Shared;
@@ -15,7 +16,7 @@ use super::body::{FenceSeen, Fences, LinkBody, PlanChecked, TranslateQuery, Tran
 use super::guard::Caller;
 use super::problem::Refusal;
 use crate::error::{LinkerError, Side};
-use crate::moves::GroupStatus;
+use crate::moves::Mover;
 use crate::operation::{Operation, OperationView};
 use crate::service::Running;
 use crate::status::{FamilyStatus, ServiceStatus};
@@ -182,17 +183,26 @@ pub async fn translate(
     }))
 }
 
-/// `GET /v1/families/{family}/fences`.
+/// `GET /v1/families/{family}/fences`: what the journal says, and what stands at the source.
 pub async fn fences(
     State(shared): State<Shared>,
     Path(family): Path<String>,
 ) -> Result<Json<Fences>, Refusal> {
     let running = running(&shared, &family)?;
-    let fences = running.movers.values().map(|mover| fence_of(&mover.record(), mover.status())).collect();
-    Ok(Json(Fences { family, fences }))
+    let fences = running.movers.values().map(|mover| fence_of(&running, mover));
+    Ok(Json(Fences { family, fences: join_all(fences).await }))
 }
 
-fn fence_of(record: &GroupMove, status: Option<GroupStatus>) -> FenceSeen {
+async fn fence_of(running: &Running, mover: &Mover) -> FenceSeen {
+    let record = mover.record();
+    let mut alarms = mover.status().map(|status| status.alarms).unwrap_or_default();
+    let at_source = match running.fence_of(&record).look().await {
+        Ok(seen) => seen.fence.map(|member| member.member_id),
+        Err(error) => {
+            alarms.push(format!("the source was not asked: {error}"));
+            None
+        }
+    };
     // The state as the journal spells it.
     let state = serde_json::to_value(record.state).ok();
     FenceSeen {
@@ -200,8 +210,24 @@ fn fence_of(record: &GroupMove, status: Option<GroupStatus>) -> FenceSeen {
         state: state.as_ref().and_then(|state| state.as_str()).unwrap_or_default().to_owned(),
         instance_id: record.fence_instance_id(),
         held: record.fence.clone(),
-        alarms: status.map(|status| status.alarms).unwrap_or_default(),
+        at_source,
+        alarms,
     }
+}
+
+/// `POST /v1/families/{family}/fences/release`.
+pub async fn release_fence(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path(family): Path<String>,
+    body: Body,
+) -> Begun {
+    let Json(body) = body?;
+    known(&shared, &family)?;
+    let Some(group) = body.group else {
+        return Err(Refusal::caller(StatusCode::BAD_REQUEST, "no group is named", "name it: `group`"));
+    };
+    begun(shared.service.release_fence(&family, &group, &caller.sign(&body.request)).await)
 }
 
 /// The running family, or 404 when no plan of this name is linked.

@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use prometheus::{IntCounter, IntGauge, Registry};
+use prometheus::{IntCounter, Registry};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::Refusal;
@@ -30,17 +30,11 @@ impl Limiter {
     /// So many requests at once, and as many streams of events besides.
     pub fn new(limit: usize, registry: &Registry) -> Result<Arc<Limiter>, LinkerError> {
         let broken = |error: prometheus::Error| LinkerError::Bug(format!("metrics of the API: {error}"));
-        let gauge = IntGauge::new(
-            "towpath_linker_limit_http_requests_max",
-            "Requests that may run at once on the HTTP API, and streams of events besides",
-        );
         let refused = IntCounter::new(
             "towpath_linker_http_refused_total",
             "Requests that were refused because too many were under way",
         );
-        let (gauge, refused) = (gauge.map_err(broken)?, refused.map_err(broken)?);
-        gauge.set(limit as i64);
-        registry.register(Box::new(gauge)).map_err(broken)?;
+        let refused = refused.map_err(broken)?;
         registry.register(Box::new(refused.clone())).map_err(broken)?;
         let semaphore = || Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
         Ok(Arc::new(Limiter { requests: semaphore(), streams: semaphore(), limit, refused }))

@@ -7,6 +7,7 @@ pub mod body;
 mod events;
 mod evidence;
 mod families;
+mod gauges;
 pub mod guard;
 mod limits;
 mod operations;
@@ -82,6 +83,7 @@ fn router(shared: Shared, guard: Arc<Guard>) -> Router {
         .route(&family("resume"), post(families::resume))
         .route(&family("cancel"), post(families::cancel))
         .route(&family("diff"), post(families::diff))
+        .route(&family("fences/release"), post(families::release_fence))
         .route("/v1/operations/{id}/abort", post(operations::abort));
     let approve = Router::new().route(&family("complete"), post(families::complete));
     Router::new()

@@ -4,6 +4,7 @@
 //! it goes on from there.
 
 mod check;
+mod fences;
 mod link;
 mod start;
 mod verbs;

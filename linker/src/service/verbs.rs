@@ -211,7 +211,7 @@ impl Service {
         }
     }
 
-    async fn spawn<F, Work>(
+    pub(super) async fn spawn<F, Work>(
         self: &Arc<Self>,
         verb: &str,
         running: &Arc<Running>,
