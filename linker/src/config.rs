@@ -77,7 +77,7 @@ pub enum Role {
     Auditor,
 }
 
-/// Bounds of the service. Each is shown as `towpath_linker_limit{limit="NAME"}`.
+/// Bounds of the service. Each has a metric of the same name under `towpath_linker_limit_`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {

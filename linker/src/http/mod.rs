@@ -49,6 +49,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), LinkerError> {
     let guard = Arc::new(Guard::new(&service.config().tokens)?);
+    gauges::register(service.registry(), &service.config().limits)?;
     let limiter = Limiter::new(service.config().limits.http_requests_max, service.registry())?;
     let router = router(Shared { service, stop: stop.clone(), limiter }, guard);
     axum::serve(socket, router)

@@ -5,7 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prometheus::TextEncoder;
 
-use super::{Shared, gauges};
+use super::Shared;
 
 /// Whether it may act, every link runs, and it is not draining.
 pub async fn ready(State(shared): State<Shared>) -> Response {
@@ -18,13 +18,9 @@ pub async fn ready(State(shared): State<Shared>) -> Response {
     }
 }
 
-/// All metrics of the process, and gauges of this moment.
+/// All metrics of the process.
 pub async fn metrics(State(shared): State<Shared>) -> Response {
-    let text = gauges::gather(&shared.service).and_then(|mut families| {
-        families.extend(shared.service.registry().gather());
-        TextEncoder::new().encode_to_string(&families)
-    });
-    match text {
+    match TextEncoder::new().encode_to_string(&shared.service.registry().gather()) {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

@@ -116,7 +116,8 @@ fn steps(one: &Moved, colours: bool) -> String {
 }
 
 fn gates(group: &str, report: &GateReport, colours: bool) -> String {
-    let mut lines = table(&["gate", "verdict", "limit", "observed", "why"], colours);
+    // What stands in the way is told with its fix above.
+    let mut lines = table(&["gate", "verdict", "observed", "limit"], colours);
     for gate in &report.gates {
         let tone = match gate.verdict {
             Verdict::Pass => Tone::Good,
@@ -124,16 +125,13 @@ fn gates(group: &str, report: &GateReport, colours: bool) -> String {
             Verdict::Fail => Tone::Bad,
         };
         let accepted = if gate.accepted { " (accepted)" } else { "" };
-        let fix = if gate.verdict == Verdict::Pass { String::new() } else { format!("; fix: {}", gate.fix) };
         lines.add_row([
             Cell::new(gate.name.as_str()),
             cell(format!("{}{accepted}", gate.verdict), tone),
-            Cell::new(&gate.limit),
             Cell::new(gate.observed.as_deref().unwrap_or(NOTHING)),
-            Cell::new(format!("{}{fix}", gate.reason)),
+            Cell::new(&gate.limit),
         ]);
     }
-    at_most(&mut lines, 2, 20);
-    at_most(&mut lines, 3, 20);
+    at_most(&mut lines, 3, 40);
     format!("{group}: gates {}\n{lines}", report.verdict)
 }
