@@ -13,7 +13,7 @@ use towpath_linker::operation::{OperationState, OperationView, Progress, StepSee
 use crate::failure::{Ended, Failure};
 use crate::output::{Output, note};
 use crate::service::Api;
-use crate::show;
+use crate::{show, told};
 
 /// How long a service that went away is waited for before its outcome counts as unknown.
 const AWAY_MAX: Duration = Duration::from_secs(20);
@@ -186,9 +186,11 @@ impl Teller {
 
 fn step_line(step: &StepSeen) -> String {
     let time = show::clock(step.at_ms);
+    // Client ids and hosts are chosen by others.
+    let text = told::harmless(&step.text);
     match &step.group {
-        Some(group) => format!("{time}  {group}: {}", step.text),
-        None => format!("{time}  {}", step.text),
+        Some(group) => format!("{time}  {group}: {text}"),
+        None => format!("{time}  {text}"),
     }
 }
 

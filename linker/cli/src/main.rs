@@ -184,7 +184,9 @@ fn misused(error: &clap::Error) -> ExitCode {
         return ExitCode::from(if error.use_stderr() { USAGE } else { exit::DONE });
     }
     let text = error.to_string();
-    let message = text.trim_start_matches("error: ").lines().next().unwrap_or_default().to_owned();
+    // The first paragraph says what is wrong, the rest how it is called.
+    let message: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    let message = message.join(" ").trim_start_matches("error: ").to_owned();
     let verb = words.first().filter(|word| !word.starts_with('-')).map_or("towpath", String::as_str);
     let fix = format!("towpath {verb} --help");
     Output::new(verb, true).failure(&Failure { exit_code: USAGE, ..Failure::caller(message, fix) });

@@ -40,7 +40,7 @@ impl Service {
         let record = mover.record();
         if !matches!(record.state, GroupState::OnSource | GroupState::Completed | GroupState::Cancelled) {
             return Err(LinkerError::refused(
-                format!("group {group} needs its fence: it is {:?}", record.state),
+                format!("group {group} needs its fence: {}", record.because),
                 format!("`towpath rollback {family} --group {group}`, or `towpath complete` it"),
             ));
         }

@@ -186,9 +186,8 @@ impl Service {
             .map(|(name, _)| name.clone())
             .collect();
         let event = LinkEvent::Cancel { groups_away: away };
-        towpath_plans::transition::link_transition(&running.record(), &event, self.env.now_ms()).map_err(
-            |refused| LinkerError::refused(refused.to_string(), "roll these groups back, then cancel"),
-        )?;
+        towpath_plans::transition::link_transition(&running.record(), &event, self.env.now_ms())
+            .map_err(|why| watch::refused(&why))?;
         if request.dry_run {
             return Ok(dry(operation, "would drop the routes of its groups and stop mirroring for good"));
         }

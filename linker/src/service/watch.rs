@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use towpath_plans::evidence::Body;
-use towpath_plans::transition::{Halt, LinkEvent, LinkRecord, LinkState, link_transition};
+use towpath_plans::transition::{Halt, LinkEvent, LinkRecord, LinkRefused, LinkState, link_transition};
 
 use super::Running;
 use crate::error::LinkerError;
@@ -74,13 +74,7 @@ pub(super) async fn change(
     before: &LinkRecord,
     event: LinkEvent,
 ) -> Result<LinkRecord, LinkerError> {
-    let after = link_transition(before, &event, link.env.now_ms()).map_err(|refused| {
-        let text = refused.to_string();
-        match text.split_once("; fix: ") {
-            Some((problem, fix)) => LinkerError::refused(problem, fix),
-            None => LinkerError::refused(text, "see `towpath status`"),
-        }
-    })?;
+    let after = link_transition(before, &event, link.env.now_ms()).map_err(|why| refused(&why))?;
     if after == *before {
         return Ok(after);
     }
@@ -91,4 +85,13 @@ pub(super) async fn change(
         link.ledger.record_signed(None, vec![body]).await?;
     }
     Ok(after)
+}
+
+/// What a link cannot do in its state, its fix apart.
+pub(super) fn refused(why: &LinkRefused) -> LinkerError {
+    let text = why.to_string();
+    match text.split_once("; fix: ") {
+        Some((problem, fix)) => LinkerError::refused(problem, fix),
+        None => LinkerError::refused(text, "see `towpath status`"),
+    }
 }

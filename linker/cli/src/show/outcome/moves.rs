@@ -73,7 +73,7 @@ pub fn text(view: &OperationView, colours: bool) -> Vec<String> {
         if let Some(report) = refused {
             parts.push(gates(&one.group, report, colours));
         }
-        parts.extend(one.recovery_sheet.clone());
+        parts.extend(one.recovery_sheet.as_deref().map(|sheet| sheet.trim_end().to_owned()));
     }
     parts
 }
