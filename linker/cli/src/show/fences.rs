@@ -47,7 +47,8 @@ mod tests {
 
     #[test]
     fn a_fence_that_stands_is_told_from_one_that_was_left_behind() {
-        let held = json!({ "member_id": "m", "instance_id": "towpath-fence-views", "generation": 7, "since_ms": 0 });
+        let held =
+            json!({ "member_id": "m", "instance_id": "towpath-fence-views", "generation": 7, "since_ms": 0 });
         let fence = |group: &str, held: serde_json::Value, at_source: Option<&str>| {
             json!({
                 "group": group, "state": "on_target", "instance_id": "towpath-fence-views", "held": held,
