@@ -13,6 +13,8 @@ mod limits;
 mod operations;
 mod pages;
 mod problem;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use serde::Serialize;
 use towpath_env::Env;
 use towpath_linker::operation::exit;
@@ -101,5 +101,7 @@ async fn watch(api: &Api, arguments: &Arguments, output: &Output) -> Ended {
 fn screen() -> ProgressBar {
     // The template is constant and parses.
     let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-    ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout()).with_style(style)
+    let screen = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout()).with_style(style);
+    // What was shown last stays when the watch ends.
+    screen.with_finish(ProgressFinish::Abandon)
 }

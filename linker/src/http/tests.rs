@@ -1,0 +1,165 @@
+//! The API over a service that has no cluster: what it answers, and in which shape.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::Request as HttpRequest;
+use prometheus::Registry;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+use towpath_env::Env;
+use towpath_plans::evidence::Actor;
+
+use super::guard::Guard;
+use super::limits::Limiter;
+use super::{Shared, router};
+use crate::config::ServiceConfig;
+use crate::operation::{Ending, OperationState, OperationView, Request};
+use crate::service::Service;
+
+struct Api {
+    router: Router,
+    service: Arc<Service>,
+    stop: CancellationToken,
+    _data: tempfile::TempDir,
+}
+
+impl Api {
+    async fn open() -> Api {
+        let data = tempfile::tempdir().unwrap();
+        let text = format!(
+            "clusters: {{ legacy: {{ bootstrap: 127.0.0.1:1 }} }}\nstore: memory://\ndata: {}\n",
+            data.path().display()
+        );
+        let config = ServiceConfig::parse(&text, "service.yaml").unwrap();
+        let registry = Registry::new();
+        let service = Service::open(config, Env::seeded(1, 0), registry.clone()).await.unwrap();
+        let stop = CancellationToken::new();
+        let limiter = Limiter::new(2, &registry).unwrap();
+        let shared = Shared { service: service.clone(), stop: stop.clone(), limiter };
+        Api { router: router(shared, Arc::new(Guard::new(&[]).unwrap())), service, stop, _data: data }
+    }
+
+    async fn answer(&self, method: &str, path: &str, body: Option<Value>) -> axum::response::Response {
+        let request = HttpRequest::builder().method(method).uri(path).header("host", "localhost");
+        let request = match body {
+            Some(body) => {
+                request.header("content-type", "application/json").body(Body::from(body.to_string()))
+            }
+            None => request.body(Body::empty()),
+        };
+        self.router.clone().oneshot(request.unwrap()).await.unwrap()
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let answer = self.answer(method, path, body).await;
+        let status = answer.status().as_u16();
+        let bytes = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    fn begin(&self) -> Arc<crate::operation::Operation> {
+        let actor = Actor { name: "ann".into(), authenticated: false, role: "unauthenticated".into() };
+        self.service.operations().begin("cutover", "views", &Request::by(actor))
+    }
+}
+
+#[tokio::test]
+async fn every_refusal_is_a_document_with_a_fix() {
+    let api = Api::open().await;
+    let plan = json!({ "file": "p.yaml", "yaml": "family: views\nsorce: legacy\n" });
+    let cases = [
+        ("GET", "/v1/nothing", None, 404),
+        ("PUT", "/v1/status", None, 405),
+        ("GET", "/v1/families/views/status", None, 404),
+        ("POST", "/v1/families/views/cutover", Some(json!({})), 404),
+        ("POST", "/v1/families/views/cutover", Some(json!({ "gruop": "x" })), 422),
+        ("POST", "/v1/families/views/cutover", None, 415),
+        ("GET", "/v1/families/views/translate?topic=views", None, 400),
+        ("GET", "/v1/operations/none", None, 404),
+        ("POST", "/v1/links", Some(plan), 422),
+    ];
+    for (method, path, body, expected) in cases {
+        let (status, document) = api.ask(method, path, body).await;
+        assert_eq!(status, expected, "{method} {path}: {document}");
+        assert_eq!(document["schema"], "towpath/error/v1", "{method} {path}");
+        let error = &document["error"];
+        assert!(error["kind"] == "caller" && error["message"].is_string(), "{method} {path}: {document}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_plan_is_refused_with_line_and_column() {
+    let api = Api::open().await;
+    let plan = json!({ "file": "p.yaml", "yaml": "family: views\nsorce: legacy\n" });
+    let (_, document) = api.ask("POST", "/v1/plans/check", Some(plan)).await;
+    let message = document["error"]["message"].as_str().unwrap();
+    assert!(message.contains("p.yaml:2:1") && message.contains("sorce"), "{message}");
+}
+
+#[tokio::test]
+async fn a_service_with_nothing_linked_is_ready_and_shows_its_bounds() {
+    let api = Api::open().await;
+    assert_eq!(api.answer("GET", "/readyz", None).await.status(), 200);
+    let (_, status) = api.ask("GET", "/v1/status", None).await;
+    assert_eq!((&status["families"], &status["service"]), (&json!([]), &json!("towpath")));
+    super::gauges::register(api.service.registry(), &api.service.config().limits).unwrap();
+    let metrics = api.answer("GET", "/metrics", None).await;
+    let text = to_bytes(metrics.into_body(), 1 << 20).await.unwrap();
+    assert!(String::from_utf8_lossy(&text).contains("towpath_linker_limit_http_requests_max 64"));
+    api.stop.cancel();
+    assert_eq!(api.answer("GET", "/readyz", None).await.status(), 503);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_tell_the_whole_story_to_whoever_comes_late_and_end_with_it() {
+    let api = Api::open().await;
+    let operation = api.begin();
+    operation.step(Some("ranker"), "fenced");
+    let path = format!("/v1/operations/{}/events", operation.view().id);
+    let answer = api.answer("GET", &path, None).await;
+    let read = tokio::spawn(to_bytes(answer.into_body(), 1 << 20));
+    tokio::time::sleep(std::time::Duration::from_secs(25)).await;
+    operation.end(Ending::done(json!({ "moved": 1 })));
+    let bytes = read.await.unwrap().unwrap();
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    // Nothing happened for two and a half intervals: two blank lines kept the connection alive.
+    assert_eq!(text.lines().filter(|line| line.is_empty()).count(), 2, "{text}");
+    let views: Vec<OperationView> = text
+        .lines()
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(views.first().unwrap().steps[0].text, "fenced");
+    let last = views.last().unwrap();
+    assert_eq!((last.state, last.exit_code), (OperationState::Ended, Some(0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_end_when_the_service_drains_and_free_their_place() {
+    let api = Api::open().await;
+    let operation = api.begin();
+    let path = format!("/v1/operations/{}/events", operation.view().id);
+    let (first, second) = (api.answer("GET", &path, None).await, api.answer("GET", &path, None).await);
+    assert_eq!(api.answer("GET", &path, None).await.status(), 503);
+    drop(second);
+    assert_eq!(api.answer("GET", &path, None).await.status(), 200);
+    api.stop.cancel();
+    assert!(to_bytes(first.into_body(), 1 << 20).await.is_ok());
+    assert_eq!(operation.view().state, OperationState::Running);
+}
+
+#[tokio::test]
+async fn an_abort_reaches_the_operation_with_the_name_of_who_asked() {
+    let api = Api::open().await;
+    let operation = api.begin();
+    let path = format!("/v1/operations/{}/abort", operation.view().id);
+    let body = json!({ "request": { "actor": "bob", "reason": "wrong group" } });
+    assert_eq!(api.ask("POST", &path, Some(body.clone())).await.0, 200);
+    let reason = operation.aborted().borrow().clone();
+    assert_eq!(reason.as_deref(), Some("aborted by unauthenticated (bob): wrong group"));
+    operation.end(Ending::done(Value::Null));
+    assert_eq!(api.ask("POST", &path, Some(body)).await.0, 409);
+}
