@@ -8,6 +8,7 @@ use serde_json::json;
 use towpath_linker::operation::exit;
 
 use crate::failure::Failure;
+use crate::show;
 
 /// A result behind its schema.
 #[derive(Serialize)]
@@ -49,7 +50,7 @@ impl Output {
     pub fn result(&self, text: &str, document: &impl Serialize) -> Result<(), Failure> {
         match self.json {
             true => self.line(&self.document(document)?),
-            false => self.line(text.trim_end()),
+            false => self.line(show::trimmed(text).trim_end()),
         }
     }
 
