@@ -123,6 +123,18 @@ mod tests {
     }
 
     #[test]
+    fn a_group_that_was_there_already_is_not_told_as_moved() {
+        let one = |group: &str, result: &str| json!({ "group": group, "result": result, "pause_ms": null });
+        let both = json!({ "moves": [one("store", "nothing_to_do"), one("ranker", "moved")] });
+        let told = text(&view("rollback", 0, None, both), false);
+        assert!(told.starts_with("rollback of product-views: ranker moved\n"), "{told}");
+        assert!(told.contains(" store   nothing to do "), "{told}");
+        let none = json!({ "moves": [one("store", "nothing_to_do")] });
+        let told = text(&view("rollback", 0, None, none), false);
+        assert!(told.starts_with("rollback of product-views: nothing to do\n"), "{told}");
+    }
+
+    #[test]
     fn a_refused_move_names_each_gate_with_its_fix() {
         let gates =
             [gate("mirror-lag", "pass", ""), gate("members-ready", "fail", "start them at the target")];

@@ -10,6 +10,9 @@ use towpath_plans::steps::{Inverse, Step};
 use super::super::{NOTHING, Tone, at_most, cell, duration, maybe, numbers, table};
 use super::verdict;
 
+/// The result of a group that is where it should be.
+const NOTHING_TO_DO: &str = "nothing_to_do";
+
 /// One group, as the mover tells it.
 #[derive(Debug, Deserialize)]
 struct Moved {
@@ -56,8 +59,13 @@ pub fn text(view: &OperationView, colours: bool) -> Vec<String> {
         _ if view.request.dry_run => "may move",
         _ => "moved",
     };
-    let names: Vec<&str> = moves.iter().map(|one| one.group.as_str()).collect();
-    let mut parts = vec![verdict(view, &format!("{} {what}", names.join(", ")))];
+    let done = |one: &&Moved| one.result.as_deref() != Some(NOTHING_TO_DO);
+    let names: Vec<&str> = moves.iter().filter(done).map(|one| one.group.as_str()).collect();
+    let sentence = match names.is_empty() {
+        true => "nothing to do".to_owned(),
+        false => format!("{} {what}", names.join(", ")),
+    };
+    let mut parts = vec![verdict(view, &sentence)];
     if moves.iter().any(|one| one.result.as_deref() == Some("moved")) {
         parts.push(results(&moves, colours));
     }
@@ -84,11 +92,15 @@ fn results(moves: &[Moved], colours: bool) -> String {
     let ms = |ms: Option<i64>| ms.map_or_else(|| NOTHING.into(), duration);
     for one in moves {
         let result = one.result.as_deref().unwrap_or(NOTHING);
-        let tone = if result == "moved" { Tone::Good } else { Tone::Bad };
+        let tone = match result {
+            "moved" => Tone::Good,
+            NOTHING_TO_DO => Tone::Odd,
+            _ => Tone::Bad,
+        };
         let late = one.pause_ms.zip(one.pause_max_ms).is_some_and(|(pause, limit)| pause > limit);
         lines.add_row([
             Cell::new(&one.group),
-            cell(result, tone),
+            cell(result.replace('_', " "), tone),
             if late { cell(ms(one.pause_ms), Tone::Odd) } else { Cell::new(ms(one.pause_ms)) },
             Cell::new(ms(one.pause_max_ms)),
             Cell::new(ms(one.pause_delivered_ms)),
