@@ -111,12 +111,7 @@ impl Mover {
     /// with the next round of duties.
     pub(super) async fn settle_evidence(&self, run: &mut Run<'_>) {
         let bodies = std::mem::take(&mut run.bodies);
-        // The ranges that the verdict among these rests on, so that a bundle has them from now on.
-        if bodies.iter().any(|body| matches!(body, Body::DiffVerdict { .. }))
-            && let Err(error) = self.diff.write_evidence().await
-        {
-            tracing::info!(group = self.group.name, error = one_line(&error), "ranges wait for the store");
-        }
+        self.write_ranges_of(&bodies).await;
         if let Err(error) = self.link.ledger.record_signed(run.actor.clone(), bodies.clone()).await {
             tracing::info!(group = self.group.name, error = one_line(&error), "evidence waits for the store");
             self.memory.lock().keep_evidence(run.actor.clone(), bodies);
@@ -125,11 +120,21 @@ impl Mover {
 
     /// Writes a run's evidence so far.
     pub(super) async fn write_evidence(&self, run: &mut Run<'_>) -> Result<(), LinkerError> {
+        self.write_ranges_of(&run.bodies).await;
         while let Some(body) = run.bodies.first() {
             self.link.ledger.record(run.actor.clone(), body.clone()).await?;
             run.bodies.remove(0);
         }
         Ok(())
+    }
+
+    /// The ranges that a verdict among these rests on, so that a bundle has them as soon as the verdict.
+    async fn write_ranges_of(&self, bodies: &[Body]) {
+        if bodies.iter().any(|body| matches!(body, Body::DiffVerdict { .. }))
+            && let Err(error) = self.diff.write_evidence().await
+        {
+            tracing::info!(group = self.group.name, error = one_line(&error), "ranges wait for the store");
+        }
     }
 
     /// What to do with Kafka's own tools alone, when Towpath and its store are gone.
