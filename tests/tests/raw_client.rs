@@ -15,7 +15,10 @@ use kafka_protocol::messages::{GroupId, HeartbeatRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 use towpath_env::Env;
+use towpath_linker::cluster::Cluster;
+use towpath_linker::diff::{Compared, Comparison, ComparisonSpec, DiffMetrics, Stretch, Terms};
 use towpath_tests::kafka::{Kafka, KafkaOptions, Tool};
 use towpath_tests::ports::Port;
 use towpath_wire::batch::{BatchBuilder, split};
@@ -389,7 +392,30 @@ async fn try_out(port: &Port, security: Security) -> Result<(), ClientError> {
 
 async fn accepted(port: &Port, security: Security) {
     let protocol = security.protocol;
-    try_out(port, security).await.unwrap_or_else(|error| panic!("{protocol}: {error}; {:?}", error.fix()));
+    let tried = try_out(port, security.clone()).await;
+    tried.unwrap_or_else(|error| panic!("{protocol}: {error}; {:?}", error.fix()));
+    compared_with_itself(port, security).await;
+}
+
+/// The diff's readers, which are librdkafka's, come in by the same settings.
+async fn compared_with_itself(port: &Port, security: Security) {
+    let config = ClientConfig::new(&here(port), security);
+    let client = Client::connect(config.clone(), Env::real()).await.unwrap();
+    let cluster = Cluster { name: "secured".into(), id: client.cluster_id(), client, config };
+    let comparison = Comparison::open(ComparisonSpec {
+        source: cluster.clone(),
+        target: cluster,
+        env: Env::real(),
+        range_offsets: 100,
+        samples_max: 1,
+        metrics: DiffMetrics::register(&prometheus::Registry::new(), "views").unwrap(),
+    })
+    .unwrap();
+    let (terms, mut told) = (Terms { bytes_per_s: 0, stop: CancellationToken::new() }, Vec::new());
+    let stretch = Stretch { id: at(0), from: 1, to: 2 };
+    comparison.compare(&[stretch], &terms, &mut |_, outcome| told.push(outcome)).await.unwrap();
+    let [Compared::Range { source, target, .. }] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((source.records, source), (1, target));
 }
 
 /// The fix must say `words`.

@@ -1,5 +1,6 @@
 //! How librdkafka is told to reach a cluster and to read for the diff.
 
+use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig as Settings, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
@@ -107,7 +108,19 @@ fn secure(settings: &mut Settings, config: &ClientConfig) -> Result<(), ClientEr
 /// Takes librdkafka's own words. They are never what an operator must act on: reading that does not go on ends in
 /// an error of ours.
 pub(super) struct Quiet {
-    pub(super) side: Side,
+    side: Side,
+    last: Mutex<Option<String>>,
+}
+
+impl Quiet {
+    pub(super) fn new(side: Side) -> Quiet {
+        Quiet { side, last: Mutex::default() }
+    }
+
+    /// The last complaint, once.
+    pub(super) fn complaint(&self) -> Option<String> {
+        self.last.lock().take()
+    }
 }
 
 impl ClientContext for Quiet {
@@ -119,6 +132,7 @@ impl ClientContext for Quiet {
         // The end of a partition is reported here too; whoever reads learns it from the poll.
         if !matches!(error, KafkaError::Global(RDKafkaErrorCode::PartitionEOF)) {
             tracing::info!(side = %self.side, %error, "the diff's reader: {reason}");
+            *self.last.lock() = Some(reason.to_owned());
         }
     }
 }

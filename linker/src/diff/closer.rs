@@ -1,15 +1,17 @@
 //! A closer look at ranges whose digests differ: read again, narrowed down, compared record by record.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use towpath_plans::diff::{
-    Bisection, CompactedDiff, Difference, OffsetRange, RangeDigest, Record, Unsorted, compare, compare_common,
+    Bisection, CompactedDiff, Difference, DifferenceKind, OffsetRange, RangeDigest, Record, Unsorted,
+    compare, compare_common,
 };
 use towpath_wire::client::TopicPartition;
 use towpath_wire::client::admin::describe_topic_configs;
 
 use super::bounds;
-use super::comparison::{Compared, Comparison, Contents, Found, Pair};
+use super::comparison::{Compared, Comparison, Contents, Found, Held, Pair};
 use super::jobs;
 use super::reader::{ReadError, Reader, Stretch};
 use super::session::Manner;
@@ -30,8 +32,8 @@ pub(super) struct Closer<'a> {
 }
 
 /// What record by record comparison of some windows gave.
-#[derive(Default)]
 struct Finding {
+    range: OffsetRange,
     differences: Vec<Difference>,
     /// Records by offset, for samples: the source's where it has one.
     sampled: BTreeMap<i64, Contents>,
@@ -40,43 +42,56 @@ struct Finding {
 }
 
 impl Closer<'_> {
-    /// Compares adjacent unequal ranges of one stretch. The outcomes cover them without holes.
-    pub(super) async fn close(&self, stretch: &Stretch, pairs: &[Pair]) -> Result<Vec<Compared>, Failed> {
-        let (Some(first), Some(last)) = (pairs.first(), pairs.last()) else { return Ok(Vec::new()) };
-        let range = OffsetRange { from: first.source.range.from, to: last.source.range.to };
-        let bytes: u64 = pairs.iter().map(|pair| pair.source.bytes + pair.target.bytes).sum();
+    /// Takes a closer look at the unequal ranges of one stretch; the outcomes cover all of its ranges, in order.
+    pub(super) async fn close(&self, stretch: &Stretch, ranges: &[Held]) -> Result<Vec<Compared>, Failed> {
         let id = &stretch.id;
         let compacted = self.is_compacted(&id.topic).await?;
-        let mut finding = Finding::default();
-        for window in self.windows(id, range, bytes).await? {
-            let both = self.both(id, window, jobs::records).await?;
-            finding.take(&both.0, &both.1, compacted).map_err(went_back)?;
-            finding.keep_samples(self.comparison.spec.samples_max, &both.0, &both.1);
+        let mut findings = Vec::new();
+        for unequal in ranges.iter().filter_map(Held::unequal) {
+            findings.push(self.look(id, unequal, compacted).await?);
         }
-        self.check_held(id, range.to).await?;
-        if !finding.lonely.is_empty() {
-            self.look_for_lonely(id, range, &mut finding).await?;
+        if let Some(Held::Unequal(last)) = ranges.iter().rfind(|held| held.unequal().is_some()) {
+            self.check_held(id, range_of(last)?.to).await?;
         }
-        let outcomes = self.outcomes(id, range, pairs, finding).await?;
-        match outcomes.last() {
-            Some(Compared::Range { source, target, found, .. })
-                if !compacted && source != target && found.is_empty() =>
-            {
-                Err(changing(id, range))
+        self.look_for_lonely(id, &mut findings).await?;
+        let start = self.start(id).await?;
+        let mut findings = findings.into_iter();
+        let mut outcomes = Vec::new();
+        for held in ranges {
+            match held {
+                Held::Equal(pair) => outcomes.push(pair.outcome()),
+                Held::Unequal(pairs) => {
+                    let Some(finding) = findings.next() else { continue };
+                    outcomes.extend(self.outcomes((id, compacted), start, pairs, finding).await?);
+                }
             }
-            _ => Ok(outcomes),
         }
+        Ok(outcomes)
+    }
+
+    /// Reads adjacent unequal ranges again and compares them record by record.
+    async fn look(&self, id: &TopicPartition, pairs: &[Pair], compacted: bool) -> Result<Finding, Failed> {
+        let range = range_of(pairs)?;
+        let bytes: u64 = pairs.iter().map(|pair| pair.source.bytes + pair.target.bytes).sum();
+        let samples_max = self.comparison.spec.samples_max as usize;
+        let mut finding = Finding::new(range);
+        for window in self.windows(id, range, bytes).await? {
+            let (source, target) = self.both(id, window, jobs::records).await?;
+            finding.take(&source, &target, compacted).map_err(went_back)?;
+            finding.keep_samples(samples_max, &source, &target);
+        }
+        Ok(finding)
     }
 
     /// Leaves out what expired on one side meanwhile, and answers the rest.
     async fn outcomes(
         &self,
-        id: &TopicPartition,
-        range: OffsetRange,
+        (id, compacted): (&TopicPartition, bool),
+        start: i64,
         pairs: &[Pair],
         mut finding: Finding,
     ) -> Result<Vec<Compared>, Failed> {
-        let start = self.start(id).await?;
+        let range = finding.range;
         let from = start.clamp(range.from, range.to);
         let mut outcomes = Vec::new();
         if from > range.from {
@@ -87,11 +102,14 @@ impl Closer<'_> {
             return Ok(outcomes);
         }
         let rest = OffsetRange { from, to: range.to };
-        let (source, target) = match from == range.from && !finding.differences.is_empty() {
+        let (source, target) = match from == range.from && (compacted || !finding.differences.is_empty()) {
             true => combined(pairs)?,
             // What expired is part of the digests, or nothing was found behind them: look again.
             false => self.both(id, rest, jobs::digest_whole).await?,
         };
+        if !compacted && source != target && finding.differences.is_empty() {
+            return Err(changing(id, rest));
+        }
         finding.differences.sort_by_key(|difference| difference.offset);
         let found = finding.differences.into_iter().map(|difference| {
             let record = finding.sampled.remove(&difference.offset);
@@ -138,19 +156,18 @@ impl Closer<'_> {
     }
 
     /// Looks in both partitions, whole, for the latest records of keys that one side has alone.
-    async fn look_for_lonely(
-        &self,
-        id: &TopicPartition,
-        range: OffsetRange,
-        finding: &mut Finding,
-    ) -> Result<(), Failed> {
+    async fn look_for_lonely(&self, id: &TopicPartition, findings: &mut [Finding]) -> Result<(), Failed> {
+        let lonely: HashSet<[u8; 32]> = findings.iter_mut().flat_map(|one| one.lonely.drain()).collect();
+        if lonely.is_empty() {
+            return Ok(());
+        }
         let from = self.start(id).await?;
         let (source_end, target_end) =
             bounds::ends(&self.comparison.spec, id).await.map_err(|error| (Side::Source, error.into()))?;
         let whole = Stretch { id: id.clone(), from, to: source_end.min(target_end) };
-        let lonely: Vec<[u8; 32]> = finding.lonely.drain().collect();
+        let lonely: Vec<[u8; 32]> = lonely.into_iter().collect();
         for keys in lonely.chunks(KEYS_MAX) {
-            let keys: std::sync::Arc<HashSet<[u8; 32]>> = std::sync::Arc::new(keys.iter().copied().collect());
+            let keys: Arc<HashSet<[u8; 32]>> = Arc::new(keys.iter().copied().collect());
             let one = async |reader: &Reader| {
                 let (whole, manner, keys) = (whole.clone(), self.manner.clone(), keys.clone());
                 let done = reader.run(move |session| jobs::latest(session, &whole, &keys, &manner)).await;
@@ -158,10 +175,12 @@ impl Closer<'_> {
             };
             let (source, target) =
                 tokio::try_join!(one(&self.comparison.source), one(&self.comparison.target))?;
-            // Those behind this range are found when it is their turn.
-            let here =
-                |difference: &Difference| difference.offset >= range.from && difference.offset < range.to;
-            finding.differences.extend(source.join(target).finish().into_iter().filter(here));
+            for difference in source.join(target).finish() {
+                // One that lies elsewhere is found when it is that range's turn.
+                if let Some(finding) = findings.iter_mut().find(|finding| finding.holds(&difference)) {
+                    finding.differences.push(difference);
+                }
+            }
         }
         Ok(())
     }
@@ -203,6 +222,14 @@ impl Closer<'_> {
 }
 
 impl Finding {
+    fn new(range: OffsetRange) -> Finding {
+        Finding { range, differences: Vec::new(), sampled: BTreeMap::new(), lonely: HashSet::new() }
+    }
+
+    fn holds(&self, difference: &Difference) -> bool {
+        (self.range.from..self.range.to).contains(&difference.offset)
+    }
+
     fn take(&mut self, source: &[Record], target: &[Record], compacted: bool) -> Result<(), Unsorted> {
         if !compacted {
             self.differences.extend(compare(source, target)?);
@@ -217,23 +244,34 @@ impl Finding {
         Ok(())
     }
 
-    fn keep_samples(&mut self, samples_max: u64, source: &[Record], target: &[Record]) {
-        // On a compacted topic the differences are known only later: any record that one side has alone may be one.
-        let wanted: HashSet<i64> = match self.lonely.is_empty() {
-            true => self.differences.iter().take(samples_max as usize).map(|one| one.offset).collect(),
-            false => {
-                let all: HashSet<i64> = source.iter().map(|record| record.offset).collect();
-                let others: HashSet<i64> = target.iter().map(|record| record.offset).collect();
-                all.symmetric_difference(&others).copied().collect()
-            }
-        };
-        for record in source.iter().chain(target).filter(|record| wanted.contains(&record.offset)) {
-            if self.lonely.is_empty() || self.sampled.len() < samples_max as usize {
-                self.sampled
-                    .entry(record.offset)
-                    .or_insert_with(|| Contents { key: record.key.clone(), value: record.value.clone() });
+    /// Keeps the records of the first differences, and of all others no more than that they are.
+    fn keep_samples(&mut self, samples_max: usize, source: &[Record], target: &[Record]) {
+        let mut wanted: BTreeSet<i64> =
+            self.differences.iter().take(samples_max).map(|difference| difference.offset).collect();
+        for difference in self.differences.iter_mut().skip(samples_max) {
+            if let DifferenceKind::Altered { changes } = &mut difference.kind {
+                *changes = Vec::new();
             }
         }
+        if !self.lonely.is_empty() {
+            // Which of those that one side has alone are differences is known only later.
+            let ours: BTreeSet<i64> = source.iter().map(|record| record.offset).collect();
+            let theirs: BTreeSet<i64> = target.iter().map(|record| record.offset).collect();
+            wanted.extend(ours.symmetric_difference(&theirs).take(samples_max));
+        }
+        for record in source.iter().chain(target).filter(|record| wanted.contains(&record.offset)) {
+            let contents = || Contents { key: record.key.clone(), value: record.value.clone() };
+            self.sampled.entry(record.offset).or_insert_with(contents);
+        }
+    }
+}
+
+fn range_of(pairs: &[Pair]) -> Result<OffsetRange, Failed> {
+    match (pairs.first(), pairs.last()) {
+        (Some(first), Some(last)) => {
+            Ok(OffsetRange { from: first.source.range.from, to: last.source.range.to })
+        }
+        _ => Err((Side::Source, LinkerError::Bug("a run of no ranges".into()).into())),
     }
 }
 

@@ -133,16 +133,13 @@ impl Comparison {
         let manner = Manner { bytes_per_s: terms.bytes_per_s, stop: terms.stop.clone() };
         let closer = Closer { comparison: self, manner };
         for (index, lane) in pairing.lanes.into_iter().enumerate() {
-            for held in joined(lane.held) {
-                let outcomes = match held {
-                    Held::Equal(pair) => vec![pair.outcome()],
-                    Held::Unequal(pairs) => match closer.close(&stretches[index], &pairs).await {
-                        Ok(outcomes) => outcomes,
-                        Err((_, ReadError::Stopped)) => return Ok(()),
-                        Err((side, error)) => return Err(error.into_error(side)),
-                    },
-                };
-                outcomes.into_iter().for_each(|outcome| tell(index, outcome));
+            if lane.held.is_empty() {
+                continue;
+            }
+            match closer.close(&stretches[index], &joined(lane.held)).await {
+                Ok(outcomes) => outcomes.into_iter().for_each(|outcome| tell(index, outcome)),
+                Err((_, ReadError::Stopped)) => return Ok(()),
+                Err((side, error)) => return Err(error.into_error(side)),
             }
         }
         Ok(())
@@ -247,7 +244,8 @@ impl Pair {
         self.source.range == self.target.range
     }
 
-    fn outcome(&self) -> Compared {
+    /// What to tell of two equal ranges.
+    pub(super) fn outcome(&self) -> Compared {
         Compared::Range {
             source: self.source.range,
             target: self.target.range,
@@ -308,9 +306,21 @@ impl Pairing {
     }
 }
 
-enum Held {
+/// What waits for a closer look, in order.
+pub(super) enum Held {
+    /// An equal range behind an unequal one.
     Equal(Pair),
+    /// Adjacent unequal ranges.
     Unequal(Vec<Pair>),
+}
+
+impl Held {
+    pub(super) fn unequal(&self) -> Option<&[Pair]> {
+        match self {
+            Held::Equal(_) => None,
+            Held::Unequal(pairs) => Some(pairs),
+        }
+    }
 }
 
 /// Adjacent unequal ranges together: what moved from one to the next is then seen as moved.

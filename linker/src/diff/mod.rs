@@ -10,6 +10,7 @@ mod comparison;
 mod gap;
 mod jobs;
 mod metrics;
+mod places;
 mod reader;
 mod record;
 mod round;

@@ -71,7 +71,7 @@ impl Reader {
     /// librdkafka refuses the configuration, or the machine gives no thread.
     pub(super) fn open(cluster: &Cluster, side: Side, env: &Env) -> Result<Reader, LinkerError> {
         let consumer: BaseConsumer<Quiet> = client::settings(&cluster.config, side)?
-            .create_with_context(Quiet { side })
+            .create_with_context(Quiet::new(side))
             .map_err(|error| LinkerError::Config {
                 place: format!("cluster {}", cluster.name),
                 problem: format!("librdkafka refuses its settings: {error}"),

@@ -215,7 +215,8 @@ impl Diff {
                 && !found.is_empty()
             {
                 let first = &found[0].difference;
-                tracing::info!(partition = %id, differences = found.len(), %first, "the sides differ");
+                let fix = "look at `towpath diff`, with the source's log at hand";
+                tracing::warn!(partition = %id, differences = found.len(), %first, fix, "the sides differ");
             }
             if let Some(partition) = self.partitions.lock().get_mut(id) {
                 partition.take(compared, &showing, link.env.now_ms());

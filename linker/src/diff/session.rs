@@ -5,7 +5,7 @@
 //! without being shown), when the partition's end was reported, or when a fetch of our own proves that nothing is
 //! there.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -14,10 +14,11 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 use towpath_env::Env;
-use towpath_wire::client::{Client, TopicPartition};
+use towpath_wire::client::Client;
 
 use super::client::Quiet;
 use super::gap;
+use super::places::Places;
 use super::reader::{ReadError, Stretch};
 use crate::error::{LinkerError, Side};
 use crate::source::pace::Pace;
@@ -318,7 +319,9 @@ impl Reading<'_> {
             && let Some(&index) = open.first()
         {
             let (id, at) = (&self.stretches[index].id, self.at[index]);
-            let problem = format!("nothing of {id} from offset {at} on came in {} s", SILENCE_MAX.as_secs());
+            let complaint = self.session.consumer.context().complaint().unwrap_or_default();
+            let silence = SILENCE_MAX.as_secs();
+            let problem = format!("nothing of {id} from offset {at} on came in {silence} s: {complaint}");
             return Err(self
                 .session
                 .failed(problem, "check that the cluster is up and readable by this service"));
@@ -366,37 +369,5 @@ impl Reading<'_> {
                 () = env.sleep(wait) => Ok(()),
             }
         })
-    }
-}
-
-/// Which stretch a record belongs to.
-#[derive(Default)]
-struct Places {
-    by_topic: HashMap<String, HashMap<i32, usize>>,
-    /// Records come in runs: the last one's topic handle, partition and stretch.
-    last: Option<(usize, i32, usize)>,
-}
-
-impl Places {
-    fn add(&mut self, id: &TopicPartition, index: usize) {
-        self.by_topic.entry(id.topic.clone()).or_default().insert(id.partition, index);
-    }
-
-    fn get(&self, topic: &str, partition: i32) -> Option<usize> {
-        self.by_topic.get(topic)?.get(&partition).copied()
-    }
-
-    fn find(&mut self, message: &BorrowedMessage<'_>) -> Option<usize> {
-        let handle = message.topic_ptr().addr();
-        match self.last {
-            Some((topic, partition, index)) if topic == handle && partition == message.partition() => {
-                Some(index)
-            }
-            _ => {
-                let index = self.get(message.topic(), message.partition())?;
-                self.last = Some((handle, message.partition(), index));
-                Some(index)
-            }
-        }
     }
 }

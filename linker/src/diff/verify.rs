@@ -163,7 +163,7 @@ async fn conclude(
     diff.write_evidence().await?;
     let report = report_of(&diff.partitions.lock(), ends);
     let body = entry(diff, ends);
-    diff.link.ledger.record_signed(None, vec![body]).await?;
+    diff.link.ledger.record_signed(Some(operation.view().request.actor), vec![body]).await?;
     let (records, differences) = (report.records, report.differences);
     operation.step(
         None,
