@@ -130,8 +130,12 @@ impl ClientContext for Quiet {
 
     fn error(&self, error: KafkaError, reason: &str) {
         // The end of a partition is reported here too; whoever reads learns it from the poll.
-        if !matches!(error, KafkaError::Global(RDKafkaErrorCode::PartitionEOF)) {
-            tracing::info!(side = %self.side, %error, "the diff's reader: {reason}");
+        if matches!(error, KafkaError::Global(RDKafkaErrorCode::PartitionEOF)) {
+            return;
+        }
+        tracing::info!(side = %self.side, %error, "the diff's reader: {reason}");
+        // That all are down is what the others add up to.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
             *self.last.lock() = Some(reason.to_owned());
         }
     }
