@@ -239,6 +239,27 @@ fn between(from: Duration, to: Duration) -> Option<u64> {
 mod tests {
     use super::*;
 
+    fn member(member_id: &str, client_id: &str) -> GroupMember {
+        GroupMember {
+            member_id: member_id.into(),
+            instance_id: None,
+            client_id: client_id.into(),
+            client_host: "/10.0.0.1".into(),
+            subscribed: Vec::new(),
+            assigned: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_member_that_comes_back_before_the_fence_is_evicted_again_and_named_once() {
+        let mut run = Run::resumed(&Env::seeded(1, 0));
+        // Two processes share a client id.
+        run.evicted(&[member("a-1", "a"), member("a-2", "a"), member("b-1", "b")]);
+        run.evicted(&[member("a-3", "a"), member("c-1", "c")]);
+        let names: Vec<&str> = run.evicted.iter().map(|member| member.client_id.as_str()).collect();
+        assert_eq!(names, ["a", "a", "b", "c"]);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_pause_counts_from_the_first_eviction_and_only_before_the_record_step() {
         let env = Env::seeded(1, 0);

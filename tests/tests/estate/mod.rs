@@ -135,11 +135,6 @@ impl Estate {
     pub async fn execute(&self, verb: Verb, request: Request) -> Ending {
         let operation = self.service().move_groups(verb, FAMILY, Some(GROUP), &request).await.unwrap();
         let ended = operation.ended().await;
-        for step in &ended.steps {
-            if !request.dry_run {
-                println!("{} {}", step.at_ms % 1_000_000, step.text);
-            }
-        }
         Ending {
             exit_code: ended.exit_code.unwrap(),
             problem: ended.problem.clone(),
