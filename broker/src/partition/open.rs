@@ -62,10 +62,7 @@ impl Partitions {
         env: Env,
         registry: &Registry,
     ) -> Result<Partitions, OpenError> {
-        let files = DiskFileSystem::open(&config.wal_directory).map_err(|source| WalOpenError::Io {
-            file: config.wal_directory.display().to_string(),
-            source,
-        })?;
+        let files = DiskFileSystem::open(&config.wal_directory)?;
         Partitions::open_on(Arc::new(files), config, metadata, (store, env, registry)).await
     }
 

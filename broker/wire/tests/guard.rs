@@ -142,6 +142,7 @@ apis! {
     DeleteTopicsRequest DeleteRecordsRequest InitProducerIdRequest OffsetForLeaderEpochRequest
     AddPartitionsToTxnRequest AddOffsetsToTxnRequest EndTxnRequest TxnOffsetCommitRequest DescribeAclsRequest
     CreateAclsRequest DeleteAclsRequest DescribeConfigsRequest AlterConfigsRequest DescribeLogDirsRequest
+    DescribeQuorumRequest
     SaslAuthenticateRequest CreatePartitionsRequest DeleteGroupsRequest IncrementalAlterConfigsRequest
     OffsetDeleteRequest DescribeClusterRequest DescribeProducersRequest DescribeTransactionsRequest
     ListTransactionsRequest ConsumerGroupHeartbeatRequest ConsumerGroupDescribeRequest

@@ -29,6 +29,15 @@ pub enum WalOpenError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// Another broker writes here.
+    #[error(
+        "{directory} is in use by another broker; fix: stop that one first, or give this one a data directory \
+         of its own"
+    )]
+    InUse {
+        /// The WAL's directory.
+        directory: String,
+    },
     /// Damage before the last record known to be on disk: acknowledged records are lost.
     #[error(
         "WAL file {file} is damaged at byte {position} (sequence {sequence}), and later records say that it was \

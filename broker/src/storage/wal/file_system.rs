@@ -1,9 +1,11 @@
 //! The seam between the disk WAL and the operating system, so that tests can inject torn writes, failing
 //! `fdatasync` and a full disk.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+
+use super::error::WalOpenError;
 
 /// One directory of WAL files.
 pub trait FileSystem: Send + Sync {
@@ -30,22 +32,34 @@ pub trait WalFile: Send {
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// A directory of this machine.
+/// A directory of this machine, held by one broker at a time.
 pub struct DiskFileSystem {
     directory: PathBuf,
+    /// Two brokers on one WAL would each void what the other one acknowledged. The operating system lets go of
+    /// the lock when this is dropped, or the process dies.
+    _lock: File,
 }
 
+/// The file that is locked.
+const LOCK: &str = "lock";
 /// Files are filled in pieces of this size.
 const ZEROS_BYTES: usize = 1024 * 1024;
 
 impl DiskFileSystem {
-    /// Opens the directory, creating it if need be.
-    pub fn open(directory: &Path) -> io::Result<DiskFileSystem> {
-        fs::create_dir_all(directory)?;
-        if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            File::open(parent)?.sync_all()?;
+    /// Opens the directory, creating it if need be, and locks it.
+    pub fn open(directory: &Path) -> Result<DiskFileSystem, WalOpenError> {
+        let name = || directory.display().to_string();
+        let made = fs::create_dir_all(directory).and_then(|()| match directory.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+            _ => Ok(()),
+        });
+        made.map_err(WalOpenError::io(name()))?;
+        let lock = File::create(directory.join(LOCK)).map_err(WalOpenError::io(LOCK))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(DiskFileSystem { directory: directory.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(WalOpenError::InUse { directory: name() }),
+            Err(TryLockError::Error(source)) => Err(WalOpenError::io(LOCK)(source)),
         }
-        Ok(DiskFileSystem { directory: directory.to_owned() })
     }
 
     fn sync_directory(&self) -> io::Result<()> {

@@ -357,3 +357,13 @@ async fn closing_makes_everything_queued_durable() {
         id = Some(wal.id());
     }
 }
+
+#[test]
+fn a_directory_has_one_broker_at_a_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = DiskFileSystem::open(directory.path()).unwrap();
+    let refused = DiskFileSystem::open(directory.path()).err().unwrap();
+    assert!(matches!(refused, WalOpenError::InUse { .. }), "{refused}");
+    drop(first);
+    DiskFileSystem::open(directory.path()).unwrap();
+}

@@ -36,7 +36,10 @@ impl Writer {
                 }
             }
         }
-        self.shared.ended();
+        // First its files: a spare that is still being filled must not meet the next life of this directory.
+        let Writer { shared, files, active, .. } = self;
+        drop((active, files));
+        shared.ended();
     }
 
     /// Waits for records; `None` once closed and empty.
