@@ -102,7 +102,8 @@ async fn link(source: &str, target: &str) -> Result<()> {
 }
 
 fn tell(options: &Options, [maker, towpath]: &[Vec<Figures>; 2]) {
-    let rows: [(&str, fn(&Figures) -> f64); 6] = [
+    type Row = (&'static str, fn(&Figures) -> f64);
+    let rows: [Row; 6] = [
         ("mb_s", |figures| figures.mb_s),
         ("mb_per_linker_cpu_s", |figures| 1e3 / figures.linker_cpu_s_per_gb),
         ("linker_cpu_s_per_gb", |figures| figures.linker_cpu_s_per_gb),

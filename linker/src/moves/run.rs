@@ -174,14 +174,11 @@ impl<'a> Run<'a> {
         let deadline = self.deadline().filter(|_| before_record);
         async move {
             let aborted = async {
-                match abort.filter(|_| before_record) {
-                    Some(mut abort) => {
-                        let reason = abort.wait_for(Option::is_some).await.map(|reason| reason.clone());
-                        if let Ok(reason) = reason {
-                            return reason.unwrap_or_default();
-                        }
+                if let Some(mut abort) = abort.filter(|_| before_record) {
+                    let reason = abort.wait_for(Option::is_some).await.map(|reason| reason.clone());
+                    if let Ok(reason) = reason {
+                        return reason.unwrap_or_default();
                     }
-                    None => {}
                 }
                 std::future::pending().await
             };
