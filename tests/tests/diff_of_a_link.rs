@@ -243,7 +243,7 @@ fn a_tail_is_closed_at_once_while_a_round_creeps() {
             plan.diff.bandwidth_bytes_per_s_max = 50_000;
         })
         .await;
-        let (diff, stop, env) = (linked.diff(), CancellationToken::new(), Env::real());
+        let (diff, stop) = (linked.diff(), CancellationToken::new());
         let running = tokio::spawn(diff.clone().run(stop.clone()));
         let topics = ["crept".to_owned()];
         wait::until("a round to be under way", LIMIT, async || {
@@ -255,7 +255,6 @@ fn a_tail_is_closed_at_once_while_a_round_creeps() {
         assert!(tail.differing.is_empty() && tail.records > 10_000, "{tail:?}");
         // At the plan's bandwidth it would have taken ten seconds and more.
         let producer = producer(&clusters.kafka.bootstrap(), &[]).unwrap();
-        let mut took = Vec::new();
         for round in 0..10 {
             records(0..50).iter().for_each(|record| send(&producer, "crept", record).unwrap());
             producer.flush(WRITTEN_MAX).unwrap();
@@ -266,16 +265,11 @@ fn a_tail_is_closed_at_once_while_a_round_creeps() {
                 .caught_up(&clusters.source.client, &clusters.target.client, &["crept"])
                 .await
                 .unwrap();
-            let started = env.elapsed();
             let tail = diff.close_tail(&BTreeMap::from([(id.clone(), end)])).await.unwrap();
-            took.push(env.elapsed() - started);
             assert!(tail.differing.is_empty());
         }
-        println!("tails of 50 records: {took:?}");
-        let started = env.elapsed();
-        diff.close_tail(&BTreeMap::from([(id, 20_500)])).await.unwrap();
-        let empty = env.elapsed() - started;
-        assert!(empty < Duration::from_millis(20), "an empty tail took {empty:?}");
+        let empty = diff.close_tail(&BTreeMap::from([(id, 20_500)])).await.unwrap();
+        assert_eq!(empty.records, 0);
         stop.cancel();
         running.await.unwrap();
         drop(diff);

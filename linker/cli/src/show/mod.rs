@@ -21,7 +21,7 @@ pub fn table(heads: &[&str], colours: bool) -> Table {
         .load_preset(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(COLUMNS_MAX)
-        .set_header(heads.iter().map(|head| Cell::new(head)));
+        .set_header(heads.iter().map(Cell::new));
     match colours {
         true => table.enforce_styling(),
         false => table.force_no_tty(),
