@@ -12,6 +12,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::model::{AwaitEnds, AwaitRecords, DeleteRecords, OnTopic, Topic};
+use super::nodes::RunningNode;
 use super::world::World;
 use crate::clients::ClientKind;
 use crate::clients::reading::WholeTopic;
@@ -75,6 +76,11 @@ impl World<'_> {
         let bootstrap = self.bootstrap(&step.on)?;
         let partitions = step.partitions.unwrap_or(1);
         let mut topic = NewTopic::new(&step.name, partitions, TopicReplication::Fixed(1));
+        // Records years old are kept unless a scenario wants them gone, as on the harness's own Kafkas.
+        let towpath = matches!(self.nodes.get(&step.on), Some(RunningNode::Daemon(_)));
+        if towpath && !step.configs.contains_key("retention.ms") {
+            topic = topic.set("retention.ms", "-1");
+        }
         for (key, value) in &step.configs {
             topic = topic.set(key, value);
         }
