@@ -3,6 +3,7 @@
 //! The consumer stays connected between jobs, with nothing assigned: an idle reader costs nothing, and a job begins
 //! with a fetch on an open connection. The thread keeps hashing away from the tasks that move the mirror.
 
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -83,6 +84,7 @@ impl Reader {
             runtime: tokio::runtime::Handle::current(),
             client: cluster.client.clone(),
             consumer,
+            paused: RefCell::default(),
         };
         let (jobs, queue) = mpsc::channel::<Job>();
         let thread = move || {

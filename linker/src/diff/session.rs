@@ -5,7 +5,8 @@
 //! without being shown), when the partition's end was reported, or when a fetch of our own proves that nothing is
 //! there.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -58,6 +59,8 @@ pub(super) struct Session {
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) client: Client,
     pub(super) consumer: BaseConsumer<Quiet>,
+    /// What this reader has paused and not taken back.
+    pub(super) paused: RefCell<BTreeSet<(String, i32)>>,
 }
 
 impl Session {
@@ -74,6 +77,22 @@ impl Session {
     pub(super) fn release(&self) {
         if let Err(error) = self.consumer.assign(&TopicPartitionList::new()) {
             tracing::info!(side = %self.side, %error, "the diff's reader cannot give up its partitions");
+        }
+    }
+
+    /// Takes back every pause. librdkafka remembers one whatever is assigned afterwards, and then reads nothing of
+    /// that partition. Taken back behind the assignment it would cost a second now and then: librdkafka throws
+    /// away what it has begun to fetch.
+    fn wake(&self) {
+        let paused = std::mem::take(&mut *self.paused.borrow_mut());
+        let mut list = TopicPartitionList::with_capacity(paused.len());
+        for (topic, partition) in &paused {
+            list.add_partition(topic, *partition);
+        }
+        if !paused.is_empty()
+            && let Err(error) = self.consumer.resume(&list)
+        {
+            tracing::debug!(side = %self.side, %error, "cannot take a pause back");
         }
     }
 
@@ -197,12 +216,9 @@ impl Reading<'_> {
         }
         self.left = indexes.len();
         self.closed.clear();
+        self.session.wake();
         self.session.consumer.assign(&list).map_err(|error| {
             self.session.failed(format!("assign {} partitions: {error}", indexes.len()), "report this")
-        })?;
-        // librdkafka remembers a pause of the job before, whatever was assigned since.
-        self.session.consumer.resume(&list).map_err(|error| {
-            self.session.failed(format!("resume {} partitions: {error}", indexes.len()), "report this")
         })?;
         Ok(places)
     }
@@ -256,6 +272,7 @@ impl Reading<'_> {
         if let Err(error) = self.session.consumer.pause(&list) {
             tracing::debug!(side = %self.session.side, %error, "reads on behind the stretch");
         }
+        self.session.paused.borrow_mut().extend(list.to_topic_map().into_keys());
     }
 
     /// The end of a partition with this number; answers whether it may have been another topic's.
