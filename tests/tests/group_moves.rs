@@ -116,7 +116,7 @@ async fn a_straggler_gets_nothing_and_a_lapse_of_the_fence_is_mended_and_told() 
     assert_eq!(straggler.delivered(), 0, "the fence keeps it out");
     assert!(estate.alarms().is_empty(), "{:?}", estate.alarms());
 
-    let synced = estate.record_of_source_positions();
+    let synced = estate.source_positions().await;
     estate.close_service().await;
     // The fence's session ends, and whoever is left behind gets the group.
     straggler.stop();

@@ -50,13 +50,13 @@ impl Mover {
         let mut told = false;
         let report = loop {
             let report = self.evaluate_gates(run, record).await?;
-            if report.verdict != Verdict::Inconclusive || self.link.env.elapsed() >= until {
+            if !report.only_wants_time() || self.link.env.elapsed() >= until {
                 break report;
             }
             if !std::mem::replace(&mut told, true) {
                 let unknown: Vec<&str> = report.refusing().iter().map(|gate| gate.name.as_str()).collect();
                 run.step(format!(
-                    "not known yet: {}; looking again for {} s",
+                    "not yet: {}; looking again for {} s",
                     unknown.join(", "),
                     KNOWN_MAX.as_secs()
                 ));

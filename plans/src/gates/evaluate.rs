@@ -57,6 +57,7 @@ struct Finding {
     observed: String,
     reason: String,
     fix: String,
+    catching_up: bool,
 }
 
 impl Finding {
@@ -66,6 +67,7 @@ impl Finding {
             observed: observed.into(),
             reason: "the limit is met".into(),
             fix: String::new(),
+            catching_up: false,
         }
     }
 
@@ -75,7 +77,13 @@ impl Finding {
         reason: impl Into<String>,
         fix: impl Into<String>,
     ) -> Self {
-        Self { verdict, observed: observed.into(), reason: reason.into(), fix: fix.into() }
+        let (observed, reason, fix) = (observed.into(), reason.into(), fix.into());
+        Self { verdict, observed, reason, fix, catching_up: false }
+    }
+
+    /// Something is behind, and catches up unless too much comes in.
+    fn behind(observed: impl Into<String>, reason: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { catching_up: true, ..Self::fail(observed, reason, fix) }
     }
 
     fn fail(observed: impl Into<String>, reason: impl Into<String>, fix: impl Into<String>) -> Self {
@@ -119,6 +127,7 @@ impl Judge<'_> {
             reason: finding.reason,
             fix: finding.fix,
             accepted: false,
+            catching_up: finding.catching_up,
         }
     }
 
@@ -141,7 +150,7 @@ impl Judge<'_> {
             }
             if worst.lag_ms > ms || worst_messages > messages {
                 let fix = "wait until the mirror has caught up, or raise link.bandwidth_max";
-                return Finding::fail(observed, format!("{topic}-{partition} is behind"), fix);
+                return Finding::behind(observed, format!("{topic}-{partition} is behind"), fix);
             }
             Finding::pass(observed)
         })
@@ -192,7 +201,7 @@ impl Judge<'_> {
             let observed = format!("{most} records and {}", format_duration(oldest));
             if most > records || oldest > ms {
                 let fix = "wait until the diff has caught up, or raise diff.bandwidth_max";
-                return Finding::fail(observed, "the diff is behind the source", fix);
+                return Finding::behind(observed, "the diff is behind the source", fix);
             }
             Finding::pass(observed)
         })
@@ -390,5 +399,15 @@ fn unknown(
     age_ms: Option<u64>,
     (reason, fix): (String, String),
 ) -> Gate {
-    Gate { name, limit, observed, age_ms, verdict: Verdict::Inconclusive, reason, fix, accepted: false }
+    Gate {
+        name,
+        limit,
+        observed,
+        age_ms,
+        verdict: Verdict::Inconclusive,
+        reason,
+        fix,
+        accepted: false,
+        catching_up: false,
+    }
 }

@@ -110,6 +110,9 @@ pub struct Gate {
     pub fix: String,
     /// Whether a person accepted it whatever the verdict.
     pub accepted: bool,
+    /// Whether it fails only because something still catches up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub catching_up: bool,
 }
 
 /// Every gate of a verb.
@@ -134,6 +137,13 @@ impl GateReport {
             self.gates.iter().filter(|gate| !gate.accepted && gate.verdict != Verdict::Pass).collect();
         refusing.sort_by_key(|gate| std::cmp::Reverse(gate.verdict));
         refusing
+    }
+
+    /// Whether everything that stands in the way may be out of it in a moment: not known yet, or still catching up.
+    pub fn only_wants_time(&self) -> bool {
+        let refusing = self.refusing();
+        !refusing.is_empty()
+            && refusing.iter().all(|gate| gate.verdict == Verdict::Inconclusive || gate.catching_up)
     }
 
     /// As evidence keeps them.

@@ -170,6 +170,21 @@ fn the_uncompared_tail_is_limited_in_records_and_in_time() {
 }
 
 #[test]
+fn what_is_behind_only_wants_time_and_a_halt_or_a_difference_does_not() {
+    let mut seen = well();
+    assert!(!judge(Verb::Cutover, &plan(), &seen).only_wants_time(), "nothing stands in the way");
+    seen.lag = now(vec![LagObserved { lag_ms: 2_001, ..lag() }]);
+    seen.diff = now(vec![DiffObserved { uncompared_ms: 60_001, ..compared() }]);
+    seen.clock_skew = None;
+    assert!(judge(Verb::Cutover, &plan(), &seen).only_wants_time());
+    let differs = DiffObserved { differences: 1, verdict: Verdict::Fail, ..compared() };
+    let different = Observations { diff: now(vec![differs]), ..seen.clone() };
+    assert!(!judge(Verb::Cutover, &plan(), &different).only_wants_time());
+    seen.lag = now(vec![LagObserved { lag_ms: 2_001, halted: Some("told to".into()), ..lag() }]);
+    assert!(!judge(Verb::Cutover, &plan(), &seen).only_wants_time());
+}
+
+#[test]
 fn a_pending_commit_of_offsets_fails_unless_the_plan_names_its_producer() {
     let open = |topic: &str, open_ms: u64| TransactionObserved {
         topic: topic.into(),

@@ -160,10 +160,14 @@ impl Estate {
     }
 
     /// What the journal says that the fence member committed before its last commit: the last one may not stand.
-    pub fn record_of_source_positions(&self) -> BTreeMap<i32, i64> {
-        let recorded = self.service().journal().recorded();
-        let [_, before] = &recorded.families[FAMILY].source_positions[GROUP];
-        before.iter().map(|at| (at.partition, at.offset)).collect()
+    pub async fn source_positions(&self) -> BTreeMap<i32, i64> {
+        wait::until("positions committed back", LIMIT, async || {
+            let recorded = self.service().journal().recorded();
+            let positions = recorded.families[FAMILY].source_positions.get(GROUP);
+            Ok(positions.map(|[_, before]| before.iter().map(|at| (at.partition, at.offset)).collect()))
+        })
+        .await
+        .unwrap()
     }
 
     pub async fn evidence(&self) -> String {
