@@ -37,6 +37,9 @@ pub enum WalKind {
 pub struct BrokerConfig {
     /// Where the Kafka protocol is served. Port 0 takes a free port ([`crate::server::Broker::address`]).
     pub listen: SocketAddr,
+    /// Listens beyond loopback although whoever reaches the port may read, write, delete, and use the private
+    /// requests of the linking service: the broker does not authenticate anybody.
+    pub trust_network: bool,
     /// Host and port that clients are told to connect to, as `HOST:PORT`; the listening address when absent.
     #[serde(with = "host_port")]
     pub advertised: Option<(String, u16)>,
@@ -75,6 +78,7 @@ impl Default for BrokerConfig {
     fn default() -> BrokerConfig {
         BrokerConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9092)),
+            trust_network: false,
             advertised: None,
             data: PathBuf::from("towpath-data"),
             store: None,

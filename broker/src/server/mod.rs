@@ -92,6 +92,7 @@ pub enum StartError {
 impl Broker {
     /// Opens the store, replays what it holds, and serves.
     pub async fn start(config: BrokerConfig, env: Env) -> Result<Broker, StartError> {
+        refuse_strangers(&config)?;
         // Bound first, so that a taken port is told before anything is written.
         let (socket, address) = bind(config.listen).await?;
         let pages_socket = match config.http {
@@ -156,6 +157,18 @@ async fn ended(task: JoinHandle<()>) {
     if let Err(error) = task.await {
         tracing::error!(%error, "a task of the broker panicked");
     }
+}
+
+/// Beyond loopback anybody may come, and nobody has to say who it is.
+fn refuse_strangers(config: &BrokerConfig) -> Result<(), StartError> {
+    if config.listen.ip().is_loopback() || config.trust_network {
+        return Ok(());
+    }
+    Err(StartError::Config(format!(
+        "the broker does not authenticate its clients, and {} is open to other hosts; fix: keep strangers off that \
+         port (a private network, a firewall) and start it with --trust-network, or listen on 127.0.0.1",
+        config.listen
+    )))
 }
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

@@ -91,6 +91,21 @@ async fn sweep<R: KafkaRequest>(client: &mut RawClient, seen: &mut Vec<i16>, req
 }
 
 #[tokio::test]
+async fn a_broker_opens_to_other_hosts_only_when_told_that_the_network_is_trusted() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = BrokerConfig {
+        listen: "0.0.0.0:0".parse().unwrap(),
+        data: directory.path().join("data"),
+        ..BrokerConfig::default()
+    };
+    let refused = Broker::start(config.clone(), Env::real()).await.err().expect("a refusal").to_string();
+    assert!(refused.contains("0.0.0.0") && refused.contains("--trust-network"), "{refused}");
+    assert!(!config.data.exists(), "nothing was written");
+    config.trust_network = true;
+    Broker::start(config, Env::real()).await.unwrap().stop().await;
+}
+
+#[tokio::test]
 async fn every_advertised_version_of_every_api_is_answered() {
     let (broker, _directory) = broker(Limits::default()).await;
     let mut client = RawClient::connect(&broker).await;

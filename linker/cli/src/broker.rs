@@ -14,6 +14,9 @@ pub struct Arguments {
     /// Where to serve the Kafka protocol [default: 127.0.0.1:9092]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
+    /// Listen beyond loopback although nobody who reaches the port is authenticated
+    #[arg(long)]
+    trust_network: bool,
     /// What clients are told to connect to, if not the listening address
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<String>,
@@ -90,6 +93,7 @@ fn configuration(arguments: Arguments) -> Result<BrokerConfig> {
     }
     config.data = arguments.data.unwrap_or(config.data);
     config.store = arguments.store.or(config.store);
+    config.trust_network |= arguments.trust_network;
     config.accept_wal_loss |= arguments.accept_wal_loss;
     config.wal = match arguments.wal {
         Some(Wal::Disk) => WalKind::Disk,
