@@ -5,6 +5,7 @@
 //! (`--accept-outage`) keeps its verdict and does not count.
 
 mod evaluate;
+mod mirror;
 mod observe;
 mod permissions;
 
