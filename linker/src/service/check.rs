@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use towpath_plans::model::{PlanFile, Problem, TopicSelector, check_estate};
-use towpath_plans::transition::LinkState;
 use towpath_plans::{PlanError, Side};
 use towpath_wire::client::ClusterMetadata;
 use towpath_wire::client::admin::{describe_topic_configs, offset_fetch_all};
@@ -46,7 +45,7 @@ impl Service {
         let topics = self.check_topics(&file, &on_source)?;
         self.check_other_plans(&file, &on_source)?;
         self.check_target(&file, &source, &target, &topics).await?;
-        self.check_groups(&file, &source).await?;
+        self.check_groups(&file, &source, &target).await?;
         Ok(Checked { file, source, target, topics })
     }
 
@@ -95,8 +94,7 @@ impl Service {
         let topics: Vec<String> = source.topics.keys().cloned().collect();
         let mut plans = Vec::new();
         for (name, record) in self.journal.recorded().families {
-            let over = matches!(record.link.state, LinkState::Cancelled | LinkState::Completed);
-            if !over && name != file.plan.family {
+            if !record.is_over() && name != file.plan.family {
                 plans.push(PlanFile::of(format!("family {name}"), record.linked.plan));
             }
         }
@@ -137,10 +135,17 @@ impl Service {
         all(problems)
     }
 
-    /// Every topic that a group has committed offsets for must be mirrored by some link from this source.
-    async fn check_groups(&self, file: &PlanFile, source: &Cluster) -> Result<(), LinkerError> {
+    /// Every topic that a group has committed offsets for must be mirrored by some link between these clusters.
+    async fn check_groups(
+        &self,
+        file: &PlanFile,
+        source: &Cluster,
+        target: &Cluster,
+    ) -> Result<(), LinkerError> {
         let plan = &file.plan;
-        let others = self.journal.recorded().families;
+        let recorded = self.journal.recorded();
+        let by_another =
+            |topic: &str| recorded.carrier_of(topic, &plan.family, &source.id, &target.id).is_some();
         let mut problems = Vec::new();
         for group in &plan.groups {
             let what = format!("committed offsets of group {}", group.name);
@@ -149,8 +154,7 @@ impl Service {
                 .map_err(LinkerError::cluster(Side::Source, what))?;
             let read: BTreeSet<&str> = committed.keys().map(|id| id.topic.as_str()).collect();
             for topic in read {
-                let by_uses = plan.uses.iter().any(|used| used == topic)
-                    && others.values().any(|other| other.linked.plan.mirrors(topic));
+                let by_uses = plan.uses.iter().any(|used| used == topic) && by_another(topic);
                 if !plan.mirrors(topic) && !by_uses {
                     let message = format!("group {} reads {topic}, which no link mirrors", group.name);
                     let fix = format!(

@@ -64,10 +64,24 @@ pub struct FamilyRecord {
 }
 
 impl FamilyRecord {
+    /// Whether nothing is mirrored any more: given up, or ended.
+    pub fn is_over(&self) -> bool {
+        matches!(self.link.state, LinkState::Cancelled | LinkState::Completed)
+    }
+
+    /// Whether its link carries `topic` from one cluster to the other, both by id.
+    pub fn carries(&self, topic: &str, source_cluster_id: &str, target_cluster_id: &str) -> bool {
+        let linked = &self.linked;
+        !self.is_over()
+            && linked.plan.mirrors(topic)
+            && linked.source_cluster_id == source_cluster_id
+            && linked.target_cluster_id == target_cluster_id
+    }
+
     /// A newer plan takes the place of the one in force. After a cancelled link everything begins anew, except
     /// that attempts keep counting: the target's coordinator refuses lower ones.
     fn relink(&mut self, linked: &Linked) {
-        if matches!(self.link.state, LinkState::Cancelled | LinkState::Completed) {
+        if self.is_over() {
             self.link = LinkRecord::new(linked.plan.family.as_str());
             for group in self.groups.values_mut() {
                 let fresh = GroupMove::new(group.family.as_str(), group.group.as_str(), linked.at_ms);
@@ -88,6 +102,19 @@ pub struct Recorded {
 }
 
 impl Recorded {
+    /// The family other than `family` whose link carries `topic` from one cluster to the other, both by id.
+    pub fn carrier_of(
+        &self,
+        topic: &str,
+        family: &str,
+        source_cluster_id: &str,
+        target_cluster_id: &str,
+    ) -> Option<&str> {
+        let carries = |record: &FamilyRecord| record.carries(topic, source_cluster_id, target_cluster_id);
+        let mut others = self.families.iter().filter(|(name, _)| *name != family);
+        others.find(|(_, record)| carries(record)).map(|(name, _)| name.as_str())
+    }
+
     /// Takes in the next entry. An entry about a family that was never linked is ignored: it cannot be written.
     pub fn apply(&mut self, entry: &Entry) {
         match entry {
@@ -120,6 +147,43 @@ impl Recorded {
                     *before = std::mem::replace(last, positions.clone());
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use towpath_plans::model::TopicSelector;
+
+    use super::*;
+
+    fn linked(family: &str, topic: &str, uses: &[&str]) -> Entry {
+        let mut plan = Plan::new(family, "legacy", "towpath");
+        plan.topics = vec![TopicSelector::Name(topic.into())];
+        plan.uses = uses.iter().map(|topic| topic.to_string()).collect();
+        let (source_cluster_id, target_cluster_id) = ("s".to_owned(), "t".to_owned());
+        let (plan_hash, actor) = (plan.hash(), "ann".to_owned());
+        Entry::Linked(Box::new(Linked {
+            plan,
+            plan_hash,
+            source_cluster_id,
+            target_cluster_id,
+            actor,
+            at_ms: 1,
+        }))
+    }
+
+    #[test]
+    fn a_topic_is_carried_by_another_familys_link_as_long_as_it_is_not_over() {
+        let mut recorded = Recorded::default();
+        recorded.apply(&linked("pricing", "prices", &[]));
+        assert_eq!(recorded.carrier_of("prices", "inventory", "s", "t"), Some("pricing"));
+        assert_eq!(recorded.carrier_of("carts", "inventory", "s", "t"), None);
+        assert_eq!(recorded.carrier_of("prices", "pricing", "s", "t"), None, "it is no other");
+        assert_eq!(recorded.carrier_of("prices", "inventory", "s", "elsewhere"), None);
+        for state in [LinkState::Cancelled, LinkState::Completed] {
+            recorded.apply(&Entry::Link(LinkRecord { state, ..LinkRecord::new("pricing") }));
+            assert_eq!(recorded.carrier_of("prices", "inventory", "s", "t"), None);
         }
     }
 }
