@@ -112,7 +112,7 @@ impl Mover {
         let mut repeated = 0;
         for at in positions_of(&state) {
             let id = TopicPartition::new(at.topic.clone(), at.partition);
-            let Ok(reached) = self.link.translator.position(Side::Target, &id, at.offset) else { continue };
+            let Ok(reached) = self.translate(Side::Target, &id, at.offset) else { continue };
             let there = now.iter().find(|p| p.topic == at.topic && p.partition == at.partition);
             repeated += there.map_or(0, |there| reached.abs_diff(there.offset));
         }

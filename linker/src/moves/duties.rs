@@ -236,7 +236,7 @@ impl Mover {
         let read = committed(&self.link.source.client, &self.group.name, false).await?;
         let mut offsets = Vec::new();
         for (id, at) in read {
-            if self.link.mirror.partition(&id).is_none() {
+            if self.placed(&id).is_none() {
                 continue;
             }
             let Some(offset) = self.translated(Side::Source, &id, at.offset) else { continue };
@@ -261,7 +261,7 @@ impl Mover {
     /// A position on the other side; one without a counterpart is skipped, and told when it stays so.
     fn translated(&self, side: Side, id: &TopicPartition, offset: i64) -> Option<i64> {
         let kind = format!("untranslated {id}");
-        match self.link.translator.position(side, id, offset) {
+        match self.translate(side, id, offset) {
             Ok(there) => {
                 let mut memory = self.memory.lock();
                 memory.untranslated.remove(id);
@@ -293,7 +293,7 @@ impl Mover {
             return Ok(());
         };
         let moved = self.watch(&record).await?;
-        let positions = self.positions_for_source(&state);
+        let positions = self.positions_for_source(&state)?;
         if !moved && self.source_positions()[0] == positions {
             return Ok(());
         }
@@ -304,17 +304,23 @@ impl Mover {
         Ok(())
     }
 
-    fn positions_for_source(&self, state: &LinkGroupState) -> Vec<Position> {
+    fn positions_for_source(&self, state: &LinkGroupState) -> Result<Vec<Position>, LinkerError> {
         let mut positions = positions_of(state);
+        for at in &positions {
+            // Leaving it out would look like a movement at the source later.
+            if self.waits_for_carrier(&TopicPartition::new(at.topic.clone(), at.partition)) {
+                return Err(self.not_carried(&at.topic));
+            }
+        }
         positions.retain_mut(|at| {
             let id = TopicPartition::new(at.topic.clone(), at.partition);
-            let mirrored = self.link.mirror.partition(&id).is_some();
+            let mirrored = self.placed(&id).is_some();
             let there = mirrored.then(|| self.translated(Side::Target, &id, at.offset)).flatten();
             at.offset = there.unwrap_or(-1);
             there.is_some()
         });
         positions.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
-        positions
+        Ok(positions)
     }
 
     /// Looks for whoever moves at the source behind the fence: true when a position is not the fence member's.

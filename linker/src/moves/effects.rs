@@ -54,7 +54,7 @@ impl Mover {
         run: &mut Run<'_>,
         record: &GroupMove,
     ) -> Result<Option<Event>, LinkerError> {
-        let partitions = self.partitions_of(&run.topics);
+        let partitions = self.partitions_of(&run.topics)?;
         run.bounds = bounds(&self.link.source.client, Side::Source, &partitions).await?;
         let hold = match self.fence(run, record, self.group.fence).await? {
             Ok(hold) => hold,
@@ -87,7 +87,7 @@ impl Mover {
 
     /// Notes the target's bounds before the fence; with `fence: wait` waits until nobody is in the group.
     async fn quiet_target(&self, run: &mut Run<'_>) -> Result<(), LinkerError> {
-        let partitions = self.partitions_of(&run.topics);
+        let partitions = self.partitions_of(&run.topics)?;
         loop {
             let state = self.target.describe().await?;
             let waits = self.group.fence == FenceMode::Wait && !state.members.is_empty();
@@ -160,7 +160,7 @@ impl Mover {
         };
         let translate = |topic: &str, partition: i32, offset: i64| {
             let id = TopicPartition::new(topic, partition);
-            self.link.translator.position(side, &id, offset).map_err(|error| error.reason)
+            self.translate(side, &id, offset).map_err(|error| error.reason)
         };
         final_positions(verb, self.group.uncommitted, bounds, committed, translate).map_err(|failed| {
             let failed: Vec<String> = failed.iter().map(ToString::to_string).collect();
@@ -254,13 +254,6 @@ impl Mover {
             Err(error) => return Err(error),
         }
         Ok(())
-    }
-
-    /// Every partition of these topics that this link mirrors.
-    pub(super) fn partitions_of(&self, topics: &[String]) -> Vec<TopicPartition> {
-        let placed = self.link.mirror.partitions();
-        let ids = placed.into_iter().map(|placed| placed.replicator.id.clone());
-        ids.filter(|id| topics.contains(&id.topic)).collect()
     }
 }
 

@@ -130,10 +130,17 @@ impl Mover {
 
     /// The ranges that a verdict among these rests on, so that a bundle has them as soon as the verdict.
     async fn write_ranges_of(&self, bodies: &[Body]) {
-        if bodies.iter().any(|body| matches!(body, Body::DiffVerdict { .. }))
-            && let Err(error) = self.diff.write_evidence().await
-        {
-            tracing::info!(group = self.group.name, error = one_line(&error), "ranges wait for the store");
+        if !bodies.iter().any(|body| matches!(body, Body::DiffVerdict { .. })) {
+            return;
+        }
+        for carrier in self.carriers() {
+            if let Err(error) = carrier.diff.write_evidence().await {
+                tracing::info!(
+                    group = self.group.name,
+                    error = one_line(&error),
+                    "ranges wait for the store"
+                );
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! nothing moves: positions synced, the fence kept alive, an eye on whoever is left behind.
 
 mod adopt;
+mod carriers;
 mod clock;
 mod complete;
 mod drain;
@@ -22,5 +23,6 @@ mod status;
 mod verify;
 mod way_back;
 
+pub use carriers::Carriers;
 pub use gauges::GroupGauges;
 pub use mover::{GroupStatus, Mover, PositionSeen};

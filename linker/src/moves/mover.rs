@@ -11,6 +11,7 @@ use towpath_plans::model::GroupPlan;
 use towpath_plans::steps::{Step, cutover_steps, rollback_steps};
 use towpath_plans::transition::{Event, GroupMove, GroupState, Verb, transition};
 
+use super::carriers::Carriers;
 use super::duties::Memory;
 use super::run::Run;
 use crate::diff::Diff;
@@ -62,6 +63,8 @@ pub struct GroupStatus {
 pub struct Mover {
     pub(super) link: Arc<Link>,
     pub(super) diff: Arc<Diff>,
+    /// Links of other families: the plan may use topics that they carry.
+    pub(super) carriers: Carriers,
     pub(super) group: GroupPlan,
     pub(super) fence: Fence,
     pub(super) target: TargetGroup,
@@ -79,7 +82,7 @@ pub struct Mover {
 
 impl Mover {
     /// The mover of `group`; its record comes from the journal.
-    pub fn new(link: Arc<Link>, diff: Arc<Diff>, group: GroupPlan) -> Arc<Mover> {
+    pub fn new(link: Arc<Link>, diff: Arc<Diff>, carriers: Carriers, group: GroupPlan) -> Arc<Mover> {
         let now_ms = link.env.now_ms();
         let instance_id = GroupMove::new(link.family(), group.name.as_str(), now_ms).fence_instance_id();
         let fence = Fence::new(link.source.client.clone(), link.env.clone(), &group.name, instance_id);
@@ -87,6 +90,7 @@ impl Mover {
         Arc::new(Mover {
             link,
             diff,
+            carriers,
             group,
             fence,
             target,

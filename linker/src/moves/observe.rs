@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use towpath_plans::evidence::Body;
 use towpath_plans::gates::{
-    ClockSkewObserved, GateContext, GateReport, LagObserved, MembersObserved, Observations, Observed,
-    TransactionObserved, Verdict, WayBackObserved, evaluate,
+    ClockSkewObserved, DiffObserved, GateContext, GateReport, LagObserved, MembersObserved, Observations,
+    Observed, TransactionObserved, Verdict, WayBackObserved, evaluate,
 };
 use towpath_plans::transition::{Event, GroupMove, GroupState, Position, Verb};
 use towpath_wire::client::TopicPartition;
@@ -20,6 +20,7 @@ use crate::error::{LinkerError, Side};
 use crate::groups::members::{self, Members};
 use crate::groups::positions::{committed, to_positions};
 use crate::groups::route::{held, positions_of};
+use crate::link::mirror::Placed;
 
 /// A rebalance hides subscriptions for a moment; it is waited for.
 const SETTLE_MAX: Duration = Duration::from_secs(5);
@@ -87,9 +88,8 @@ impl Mover {
     ) -> Result<GateReport, LinkerError> {
         let verb = record.verb.unwrap_or(Verb::Cutover);
         let seen = self.observe(verb).await?;
-        let mirrored: BTreeSet<&String> = seen.mirrored.iter().collect();
         let topics = seen.members.as_ref().map(|members| members.value.topics.clone()).unwrap_or_default();
-        run.topics = topics.into_iter().filter(|topic| mirrored.contains(topic)).collect();
+        run.topics = topics.into_iter().filter(|topic| seen.mirrored.contains_key(topic)).collect();
         let context = GateContext {
             plan: &self.link.plan,
             group: &self.group,
@@ -114,9 +114,9 @@ impl Mover {
             Verb::Rollback => self.seen_at_target().await?,
         };
         let topics = group.members.topics.clone();
-        let partitions = self.partitions_of(&topics);
-        let mirrored: BTreeSet<String> =
-            self.link.mirror.partitions().iter().map(|placed| placed.replicator.id.topic.clone()).collect();
+        let placed = self.placed_of(&topics);
+        let partitions: Vec<TopicPartition> =
+            placed.iter().map(|placed| placed.replicator.id.clone()).collect();
         let unread = unread(&partitions, &group.positions);
         let (transactions, permissions, clock_skew, evidence, way_back) = tokio::join!(
             self.open_transactions(&partitions),
@@ -130,11 +130,11 @@ impl Mover {
         let way_back = way_back
             .map(|way| WayBackObserved { reaches_ms: way.until_ms.map(reaches), limited_by: way.limited_by });
         Ok(Observations {
-            lag: self.lag(&topics),
-            diff: Some(Observed { value: self.diff.observed(&topics), at_ms: now_ms }),
+            lag: self.lag(&topics, &placed),
+            diff: Some(Observed { value: self.compared(&topics), at_ms: now_ms }),
             transactions: self.at(now_ms, "open transactions", transactions),
             members: Some(Observed { value: group.members, at_ms: now_ms }),
-            mirrored: mirrored.into_iter().collect(),
+            mirrored: self.mirrored(),
             permissions: self.at(now_ms, "permissions", permissions),
             clock_skew: self.at(now_ms, "clocks", clock_skew),
             evidence: Some(Observed { value: evidence, at_ms: now_ms }),
@@ -167,7 +167,7 @@ impl Mover {
         // The gates of a rollback look at the source's numbering.
         positions.retain_mut(|at| {
             let id = TopicPartition::new(at.topic.clone(), at.partition);
-            let there = self.link.translator.position(Side::Target, &id, at.offset);
+            let there = self.translate(Side::Target, &id, at.offset);
             at.offset = *there.as_ref().unwrap_or(&-1);
             there.is_ok()
         });
@@ -190,16 +190,25 @@ impl Mover {
         }
     }
 
-    /// Lag of these topics; `None` while one partition has never been seen caught up.
-    fn lag(&self, topics: &[String]) -> Option<Observed<Vec<LagObserved>>> {
+    /// Lag of these topics; `None` while one partition has never been seen caught up, or the link of another family
+    /// that carries a topic does not run.
+    fn lag(&self, topics: &[String], placed: &[Placed]) -> Option<Observed<Vec<LagObserved>>> {
+        let carried = |topic: &&String| placed.iter().any(|placed| placed.replicator.id.topic == **topic);
+        if let Some(topic) =
+            topics.iter().filter(|topic| self.link.plan.uses.contains(topic)).find(|topic| !carried(topic))
+        {
+            tracing::info!(
+                group = self.group.name,
+                error = one_line(&self.not_carried(topic)),
+                "lag is not known"
+            );
+            return None;
+        }
         let now_ms = self.link.env.now_ms();
         let mut oldest_ms = now_ms;
         let mut lag = Vec::new();
-        for placed in self.link.mirror.partitions() {
+        for placed in placed {
             let id = &placed.replicator.id;
-            if !topics.contains(&id.topic) {
-                continue;
-            }
             let positions = placed.replicator.positions();
             let halted = placed.replicator.halted().map(|halt| halt.reason);
             let behind_ms = match positions.lag_ms(now_ms, LAG_FRESH_MS) {
@@ -219,6 +228,17 @@ impl Mover {
             });
         }
         Some(Observed { value: lag, at_ms: oldest_ms })
+    }
+
+    /// What the diffs of all links that carry these topics have compared.
+    fn compared(&self, topics: &[String]) -> Vec<DiffObserved> {
+        let mirrored = self.mirrored();
+        let carried = self.carriers().into_iter().flat_map(|carrier| {
+            let of_it = |topic: &&String| mirrored.get(*topic).is_some_and(|by| by == carrier.link.family());
+            let topics: Vec<String> = topics.iter().filter(of_it).cloned().collect();
+            carrier.diff.observed(&topics)
+        });
+        carried.collect()
     }
 
     /// Transactions open on these partitions and on the partition that holds the group's offsets.

@@ -77,7 +77,7 @@ impl Mover {
             both.entry(TopicPartition::new(at.topic, at.partition)).or_default().1 = Some(at.offset);
         }
         let seen = both.into_iter().map(|(id, (source, target))| {
-            let ends = self.link.mirror.partition(&id).map(|placed| placed.replicator.positions());
+            let ends = self.placed(&id).map(|placed| placed.replicator.positions());
             let lag_messages = ends.and_then(|ends| match on_target {
                 true => target.map(|target| (ends.target_log_end - target).max(0)),
                 false => source.map(|source| (ends.source_high_watermark - source).max(0)),
@@ -99,10 +99,8 @@ impl Mover {
             .iter()
             .filter_map(|at| {
                 let id = TopicPartition::new(at.topic.clone(), at.partition);
-                self.link.mirror.partition(&id)?;
-                let target = at
-                    .target
-                    .and_then(|offset| self.link.translator.position(Side::Target, &id, offset).ok());
+                self.placed(&id)?;
+                let target = at.target.and_then(|offset| self.translate(Side::Target, &id, offset).ok());
                 Some((id, target.or(at.source)?))
             })
             .collect();

@@ -130,7 +130,7 @@ impl Mover {
     fn nothing_to_read(&self, finals: &[Position]) -> bool {
         finals.iter().all(|at| {
             let id = towpath_wire::client::TopicPartition::new(at.topic.clone(), at.partition);
-            let placed = self.link.mirror.partition(&id);
+            let placed = self.placed(&id);
             placed.is_some_and(|placed| placed.replicator.positions().target_log_end <= at.offset)
         })
     }

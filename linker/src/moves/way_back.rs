@@ -57,7 +57,7 @@ impl Mover {
     /// The time of the first batch from `offset` on; now, when there is none yet.
     async fn appended_ms(&self, id: &TopicPartition, offset: i64) -> Result<i64, ClientError> {
         let now_ms = self.link.env.now_ms();
-        let ends = self.link.mirror.partition(id).map(|placed| placed.replicator.positions());
+        let ends = self.placed(id).map(|placed| placed.replicator.positions());
         if ends.is_some_and(|ends| offset >= ends.source_high_watermark) {
             return Ok(now_ms);
         }

@@ -28,6 +28,7 @@ use crate::config::ServiceConfig;
 use crate::error::LinkerError;
 use crate::evidence;
 use crate::metrics::LinkMetrics;
+use crate::moves::Carriers;
 use crate::operation::Operations;
 use crate::state::cache::Cache;
 use crate::state::journal::Journal;
@@ -44,6 +45,7 @@ pub struct Service {
     former_signer: Option<Arc<Signer>>,
     operations: Operations,
     families: RwLock<BTreeMap<String, Family>>,
+    carriers: Carriers,
     metrics: Mutex<BTreeMap<String, LinkMetrics>>,
     /// One change of the set of links at a time.
     changing: tokio::sync::Mutex<()>,
@@ -95,6 +97,7 @@ impl Service {
             former_signer,
             operations,
             families: RwLock::default(),
+            carriers: Carriers::default(),
             metrics: Mutex::default(),
             changing: tokio::sync::Mutex::new(()),
             stop: CancellationToken::new(),

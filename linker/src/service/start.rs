@@ -20,7 +20,7 @@ use crate::link::Link;
 use crate::link::follow::{Follow, TopicSelection};
 use crate::link::mirror::{Mirror, MirrorSpec};
 use crate::link::translate::Translator;
-use crate::moves::Mover;
+use crate::moves::{Carriers, Mover};
 use crate::state::{FamilyRecord, Linked};
 
 /// A running family.
@@ -31,6 +31,7 @@ pub struct Running {
     pub diff: Arc<Diff>,
     /// Its groups by name.
     pub movers: BTreeMap<String, Arc<Mover>>,
+    carriers: Carriers,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -48,6 +49,7 @@ impl Running {
     /// Ends its tasks; what is in flight is settled or read again by the next start.
     pub(super) async fn stop(&self) {
         self.stop.cancel();
+        self.carriers.remove(self.link.family());
         self.link.mirror.pause().await;
         self.tasks.close();
         self.tasks.wait().await;
@@ -107,15 +109,19 @@ impl Service {
         let groups = &link.plan.groups;
         let movers: BTreeMap<String, Arc<Mover>> = groups
             .iter()
-            .map(|group| (group.name.clone(), Mover::new(link.clone(), diff.clone(), group.clone())))
+            .map(|group| {
+                let carriers = self.carriers.clone();
+                (group.name.clone(), Mover::new(link.clone(), diff.clone(), carriers, group.clone()))
+            })
             .collect();
+        self.carriers.add(link.clone(), diff.clone());
         let (stop, tasks) = (self.stop.child_token(), TaskTracker::new());
         tasks.spawn(link.follow.clone().run(stop.clone()));
         tasks.spawn(diff.clone().run(stop.clone()));
         for mover in movers.values() {
             tasks.spawn(mover.clone().run(stop.clone()));
         }
-        let running = Arc::new(Running { link, diff, movers, stop, tasks });
+        let running = Arc::new(Running { link, diff, movers, carriers: self.carriers.clone(), stop, tasks });
         running.tasks.spawn(watch::run(running.clone(), running.stop.clone()));
         Ok(running)
     }

@@ -153,7 +153,7 @@ impl Service {
         .await
     }
 
-    /// Gives the link up; refused while a group is not on the source. The mirror topics stay as they are.
+    /// Gives the link up; refused while a group that reads its topics is not on the source. The mirror topics stay as they are.
     ///
     /// # Errors
     /// The family is not known.
@@ -179,12 +179,7 @@ impl Service {
         request: &Request,
         operation: &Operation,
     ) -> Result<Ending, LinkerError> {
-        let away: Vec<String> = running
-            .movers
-            .iter()
-            .filter(|(_, mover)| mover.record().route() != towpath_plans::transition::Route::Source)
-            .map(|(name, _)| name.clone())
-            .collect();
+        let away = self.journal.with(|recorded| recorded.groups_away(running.link.family()));
         let event = LinkEvent::Cancel { groups_away: away };
         towpath_plans::transition::link_transition(&running.record(), &event, self.env.now_ms())
             .map_err(|why| watch::refused(&why))?;

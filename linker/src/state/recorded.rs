@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use towpath_plans::transition::{GroupMove, LinkRecord, LinkState, Position};
+use towpath_plans::transition::{GroupMove, LinkRecord, LinkState, Position, Route};
 use towpath_plans::{Plan, PlanHash};
 
 /// One thing that was decided. Written before anything is done about it.
@@ -115,6 +115,27 @@ impl Recorded {
         others.find(|(_, record)| carries(record)).map(|(name, _)| name.as_str())
     }
 
+    /// Groups that are not on the source and rest on this family's link: its own, and those of families that use its
+    /// topics, which are named with their family.
+    pub fn groups_away(&self, family: &str) -> Vec<String> {
+        let Some(carrier) = self.families.get(family) else { return Vec::new() };
+        let rests_on = |other: &FamilyRecord| {
+            let linked = &other.linked;
+            let (source, target) = (&linked.source_cluster_id, &linked.target_cluster_id);
+            linked.plan.uses.iter().any(|topic| carrier.carries(topic, source, target))
+        };
+        let mut away = Vec::new();
+        for (name, other) in &self.families {
+            if name != family && (other.is_over() || !rests_on(other)) {
+                continue;
+            }
+            for (group, _) in other.groups.iter().filter(|(_, group)| group.route() != Route::Source) {
+                away.push(if name == family { group.clone() } else { format!("{group} of family {name}") });
+            }
+        }
+        away
+    }
+
     /// Takes in the next entry. An entry about a family that was never linked is ignored: it cannot be written.
     pub fn apply(&mut self, entry: &Entry) {
         match entry {
@@ -154,6 +175,7 @@ impl Recorded {
 #[cfg(test)]
 mod tests {
     use towpath_plans::model::TopicSelector;
+    use towpath_plans::transition::GroupState;
 
     use super::*;
 
@@ -171,6 +193,21 @@ mod tests {
             actor,
             at_ms: 1,
         }))
+    }
+
+    #[test]
+    fn a_link_is_needed_by_every_group_away_that_reads_what_it_carries() {
+        let mut recorded = Recorded::default();
+        recorded.apply(&linked("pricing", "prices", &[]));
+        recorded.apply(&linked("inventory", "stock", &["prices"]));
+        recorded.apply(&linked("views", "views", &[]));
+        assert!(recorded.groups_away("pricing").is_empty());
+        for (family, group) in [("pricing", "audit"), ("inventory", "cache"), ("views", "ranker")] {
+            let moved = GroupMove { state: GroupState::OnTarget, ..GroupMove::new(family, group, 1) };
+            recorded.apply(&Entry::Group(Box::new(moved)));
+        }
+        assert_eq!(recorded.groups_away("pricing"), ["cache of family inventory", "audit"]);
+        assert_eq!(recorded.groups_away("inventory"), ["cache"]);
     }
 
     #[test]

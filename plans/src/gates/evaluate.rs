@@ -82,7 +82,11 @@ impl Finding {
     }
 
     /// Something is behind, and catches up unless too much comes in.
-    pub(super) fn behind(observed: impl Into<String>, reason: impl Into<String>, fix: impl Into<String>) -> Self {
+    pub(super) fn behind(
+        observed: impl Into<String>,
+        reason: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
         Self { catching_up: true, ..Self::fail(observed, reason, fix) }
     }
 
@@ -177,7 +181,7 @@ impl Judge<'_> {
             let missing: Vec<&str> = topics
                 .iter()
                 .map(String::as_str)
-                .filter(|topic| !seen.mirrored.iter().any(|mirrored| mirrored == topic))
+                .filter(|topic| !seen.mirrored.contains_key(*topic))
                 .collect();
             if !missing.is_empty() {
                 let missing = missing.join(", ");

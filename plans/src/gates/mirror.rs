@@ -20,7 +20,7 @@ impl Judge<'_> {
             let observed = format!("{} and {worst_messages} messages", format_duration(worst.lag_ms));
             let LagObserved { topic, partition, halted, .. } = worst;
             if let Some(reason) = halted {
-                let fix = format!("mend the cause, then `towpath resume {}`", self.context.plan.family);
+                let fix = format!("mend the cause, then `towpath resume {}`", self.carrier_of(topic, seen));
                 return Finding::fail(observed, format!("{topic}-{partition} has halted: {reason}"), fix);
             }
             if worst.lag_ms > ms || worst_messages > messages {
@@ -33,7 +33,6 @@ impl Judge<'_> {
 
     pub(super) fn diff(&self, seen: &Observations) -> Gate {
         let limit = "every topic that the group reads, no difference".to_string();
-        let diff = self.context.plan.family.as_str();
         self.gate(GateName::Diff, limit, seen.diff.as_ref(), |partitions| {
             let records: u64 = partitions.iter().map(|partition| partition.compared_records).sum();
             let differences: u64 = partitions.iter().map(|partition| partition.differences).sum();
@@ -41,8 +40,10 @@ impl Judge<'_> {
             if let Some(DiffObserved { topic, partition, .. }) =
                 partitions.iter().find(|p| p.differences > 0 || p.verdict == Verdict::Fail)
             {
-                let fix =
-                    format!("look at `towpath diff {diff}`; a mirror that differs must not be moved to");
+                let fix = format!(
+                    "look at `towpath diff {}`; a mirror that differs must not be moved to",
+                    self.carrier_of(topic, seen)
+                );
                 return Finding::fail(observed, format!("{topic}-{partition} differs"), fix);
             }
             let uncompared = self.topics_read(seen).into_iter().find(|topic| {
@@ -51,7 +52,8 @@ impl Judge<'_> {
             });
             if let Some(topic) = uncompared {
                 let reason = format!("{topic} has not been compared whole");
-                let fix = format!("run `towpath diff {diff}` and wait for its verdict");
+                let fix =
+                    format!("run `towpath diff {}` and wait for its verdict", self.carrier_of(&topic, seen));
                 return Finding::of(Verdict::Inconclusive, observed, reason, fix);
             }
             if records == 0 {
@@ -80,5 +82,10 @@ impl Judge<'_> {
             }
             Finding::pass(observed)
         })
+    }
+
+    /// The family whose link carries a topic: a plan may use topics of others.
+    fn carrier_of<'s>(&'s self, topic: &str, seen: &'s Observations) -> &'s str {
+        seen.mirrored.get(topic).unwrap_or(&self.context.plan.family)
     }
 }

@@ -121,8 +121,8 @@ pub struct Observations {
     pub transactions: Option<Observed<Vec<TransactionObserved>>>,
     /// The group's members.
     pub members: Option<Observed<MembersObserved>>,
-    /// Topics that any link of the estate mirrors from this source.
-    pub mirrored: Vec<String>,
+    /// Topics that the plan mirrors or uses, each with the family whose link carries it.
+    pub mirrored: BTreeMap<String, String>,
     /// The rights that the verb needs.
     pub permissions: Option<Observed<Vec<Permission>>>,
     /// The clocks of service, source and target.

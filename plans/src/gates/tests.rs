@@ -46,7 +46,7 @@ fn well() -> Observations {
             topics: vec!["views".into()],
             unreadable: Vec::new(),
         }),
-        mirrored: vec!["views".into()],
+        mirrored: [("views".to_string(), "views".to_string())].into(),
         permissions: now(vec![permission(true)]),
         clock_skew: now(skew(3)),
         evidence: now(Ok(())),
@@ -298,4 +298,27 @@ fn a_rollback_asks_for_nothing_but_what_its_steps_need() {
     assert_eq!(report.verdict, Verdict::Pass, "{report:#?}");
     seen.permissions = now(vec![permission(false)]);
     assert_eq!(judge(Verb::Rollback, &plan(), &seen).verdict, Verdict::Fail);
+}
+
+#[test]
+fn what_another_familys_link_carries_is_mended_there() {
+    let mut plan = plan();
+    plan.uses = vec!["prices".into()];
+    let mut seen = well();
+    seen.members.as_mut().unwrap().value.topics.push("prices".into());
+    seen.mirrored.insert("prices".into(), "pricing".into());
+    let mut prices = DiffObserved { topic: "prices".into(), ..compared() };
+    seen.diff.as_mut().unwrap().value.push(prices.clone());
+    seen.lag.as_mut().unwrap().value.push(LagObserved { topic: "prices".into(), ..lag() });
+    assert_eq!(judge(Verb::Cutover, &plan, &seen).verdict, Verdict::Pass);
+
+    seen.diff.as_mut().unwrap().value.pop();
+    assert_eq!(refusing(&plan, &seen).fix, "run `towpath diff pricing` and wait for its verdict");
+    prices.differences = 1;
+    seen.diff.as_mut().unwrap().value.push(prices);
+    assert!(refusing(&plan, &seen).fix.contains("`towpath diff pricing`"));
+    seen.diff = well().diff;
+    seen.members = well().members;
+    seen.lag.as_mut().unwrap().value[1].halted = Some("re-created".into());
+    assert!(refusing(&plan, &seen).fix.contains("`towpath resume pricing`"));
 }

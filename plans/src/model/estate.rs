@@ -111,10 +111,13 @@ fn check_uses(plan: &PlanFile, plans: &[PlanFile], problems: &mut Vec<Problem>) 
         let mirrored = plans.iter().any(|other| {
             other.plan.family != plan.plan.family
                 && other.plan.source == plan.plan.source
+                && other.plan.target == plan.plan.target
                 && other.plan.mirrors(topic)
         });
         if !mirrored {
-            let message = format!("{topic} is under uses, but no other plan mirrors it");
+            let Plan { source, target, .. } = &plan.plan;
+            let message =
+                format!("{topic} is under uses, but no other plan mirrors it from {source} to {target}");
             let fix =
                 format!("put {topic} under `topics:` here, or add it to the plan whose link carries it");
             problems.push(plan.problem_at(&format!("uses[{topic}]"), message, fix));

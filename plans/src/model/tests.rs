@@ -213,6 +213,14 @@ fn two_plans_do_not_share_a_topic_or_a_group() {
 
     let uses = plan("u.yaml", "u", "topics: [t]\nuses: [nobody]\n");
     assert!(check(&[uses], &[])[0].contains("no other plan mirrors it"));
+    // A link to another target brings it nowhere near the group.
+    let elsewhere = "family: u\nsource: legacy\ntarget: other\ntopics: [t]\nuses: [views]\n";
+    let elsewhere = PlanFile::read("u.yaml", elsewhere).unwrap();
+    let told = check(&[one.clone(), elsewhere], &[]);
+    assert!(
+        told[0].contains("views is under uses, but no other plan mirrors it from legacy to other"),
+        "{told:?}"
+    );
     let away = plan("w.yaml", "w", "topics: [w]\ngroups: [{ name: g, after: h }]\n");
     assert!(
         check(std::slice::from_ref(&away), &[])[0]
