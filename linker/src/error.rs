@@ -76,11 +76,15 @@ pub enum LinkerError {
     /// The object store could not be opened.
     #[error("store: {0}")]
     Store(#[source] Box<StoreError>),
-    /// Another linking service has taken over this journal.
+    /// Another linking service has taken over.
     #[error(
-        "another linking service writes this journal\nfix: stop one of the two; this one has stopped acting"
+        "{by} has taken over, this service has stopped acting\nfix: run one linking service per store: stop the \
+         other one if it should not be there, then start this one again"
     )]
-    Superseded,
+    Superseded {
+        /// Who, as far as the store tells.
+        by: String,
+    },
     /// The local cache failed; it can be deleted.
     #[error("cache {place}: {problem}\nfix: stop the service, delete the folder, start again: it is rebuilt")]
     Cache {
@@ -106,7 +110,7 @@ impl LinkerError {
             LinkerError::Log(_)
             | LinkerError::Store(_)
             | LinkerError::Evidence(_)
-            | LinkerError::Superseded
+            | LinkerError::Superseded { .. }
             | LinkerError::Cache { .. } => Kind::Store,
             LinkerError::Bug(_) => Kind::Bug,
         }

@@ -20,6 +20,7 @@ use towpath_linker::link::translate::Translator;
 use towpath_linker::operation::{Operation, Operations, Request};
 use towpath_linker::state::cache::Cache;
 use towpath_linker::state::journal::Journal;
+use towpath_linker::state::standing::Standing;
 use towpath_plans::diff::DifferenceCounts;
 use towpath_plans::evidence::{Actor, Body, ClusterIdentity, Signer};
 use towpath_plans::gates::Verdict;
@@ -69,6 +70,7 @@ async fn linked(topic: &str, cache: &Path, shape: impl FnOnce(&mut Plan)) -> Lin
         clusters: vec![identity(Side::Source, source), identity(Side::Target, target)],
         signer: Arc::new(Signer::from_seed([1; 32])),
         former_signer: None,
+        standing: Standing::default(),
         env: env.clone(),
     };
     let cache = Cache::open(cache).unwrap();
@@ -83,7 +85,7 @@ async fn linked(topic: &str, cache: &Path, shape: impl FnOnce(&mut Plan)) -> Lin
         limits: Limits::default(),
         translator: Translator::new("views", mirror.clone(), Arc::new(cache.clone())),
         follow: mirroring.follow.clone(),
-        journal: Journal::open(store, env).await.unwrap(),
+        journal: Journal::open(store, env, "test").await.unwrap(),
         ledger: Ledger::open(spec).await.unwrap(),
         mirror,
         cache,

@@ -24,6 +24,7 @@ use towpath_shared_log::{Appended, SharedLog};
 use super::tail::Tail;
 use super::{SOFTWARE, secret};
 use crate::error::LinkerError;
+use crate::state::standing::Standing;
 
 /// Folder of the chains in the store.
 const FOLDER: &str = "evidence";
@@ -44,6 +45,8 @@ pub struct LedgerSpec {
     pub signer: Arc<Signer>,
     /// Signed before `signer` did, if that key is at hand ([`super::former_signer`]): signs the hand-over.
     pub former_signer: Option<Arc<Signer>>,
+    /// Whether this service may act.
+    pub standing: Standing,
     /// Clock.
     pub env: Env,
 }
@@ -266,7 +269,9 @@ impl Inner {
             let line = tail.parse(index, &payload)?;
             if !tail.is_mine(&line) {
                 self.superseded.store(true, Ordering::Release);
-                return Err(LinkerError::Superseded);
+                // Whoever extends the chain has opened the journal before: there it is named.
+                self.spec.standing.suspect();
+                return Err(self.superseded());
             }
             tail.take(&line)?;
         }
@@ -274,10 +279,16 @@ impl Inner {
     }
 
     fn check_mine(&self) -> Result<(), LinkerError> {
+        self.spec.standing.check()?;
         match self.superseded.load(Ordering::Acquire) {
-            true => Err(LinkerError::Superseded),
+            true => Err(self.superseded()),
             false => Ok(()),
         }
+    }
+
+    fn superseded(&self) -> LinkerError {
+        let by = format!("another writer of the evidence of family {}", self.spec.family);
+        LinkerError::Superseded { by }
     }
 
     fn gone(&self, sequence: u64) -> ChainError {

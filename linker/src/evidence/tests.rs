@@ -14,6 +14,7 @@ use towpath_shared_log::fault::{Faults, FaultyStore};
 
 use super::{Ledger, LedgerSpec};
 use crate::error::LinkerError;
+use crate::state::standing::Standing;
 
 const NOW_MS: i64 = 1_700_000_000_000;
 
@@ -25,6 +26,7 @@ fn spec(store: &Arc<dyn ObjectStore>, seed: u64) -> LedgerSpec {
         clusters: vec![cluster(Side::Source, "legacy"), cluster(Side::Target, "towpath")],
         signer: Arc::new(key(1)),
         former_signer: None,
+        standing: Standing::default(),
         env: Env::seeded(seed, NOW_MS),
     }
 }
@@ -93,10 +95,10 @@ async fn a_second_service_on_the_chain_supersedes_the_first_for_good() {
     let second = Ledger::open(spec(&store, 2)).await.unwrap();
     for _ in 0..2 {
         let refused = first.record(None, noted(1)).await;
-        assert!(matches!(refused, Err(LinkerError::Superseded)), "{refused:?}");
+        assert!(matches!(refused, Err(LinkerError::Superseded { .. })), "{refused:?}");
     }
-    assert!(first.writable().await.unwrap_err().contains("another linking service"));
-    assert!(matches!(first.bundle().await, Err(LinkerError::Superseded)));
+    assert!(first.writable().await.unwrap_err().contains("another writer of the evidence"));
+    assert!(matches!(first.bundle().await, Err(LinkerError::Superseded { .. })));
     second.record(None, noted(2)).await.unwrap();
     assert!(!words(&second).await.contains(&"observation 1".to_owned()));
 }

@@ -19,9 +19,10 @@ mod tests;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -58,6 +59,17 @@ pub async fn serve(
         .with_graceful_shutdown(stop.cancelled_owned())
         .await
         .map_err(|error| LinkerError::Bug(format!("the HTTP API ended: {error}")))
+}
+
+/// Middleware: a service that another one has taken over from knows nothing that counts any more. Operations are
+/// shown to their end: they are its own.
+async fn superseded(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let about_now = path.starts_with("/v1/") && !path.starts_with("/v1/operations");
+    match shared.service.journal().check_mine() {
+        Err(error) if about_now => Refusal::from(error).into_response(),
+        _ => next.run(request).await,
+    }
 }
 
 fn router(shared: Shared, guard: Arc<Guard>) -> Router {
@@ -103,6 +115,7 @@ fn router(shared: Shared, guard: Arc<Guard>) -> Router {
         })
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
         .layer(from_fn(limits::in_time))
+        .layer(from_fn_with_state(shared.clone(), superseded))
         .layer(from_fn_with_state(guard, guard::admit))
         .layer(from_fn_with_state(limiter, limits::in_turn))
         .with_state(shared)

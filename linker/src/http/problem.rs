@@ -42,7 +42,7 @@ impl From<LinkerError> for Refusal {
             LinkerError::Log(_)
             | LinkerError::Store(_)
             | LinkerError::Evidence(_)
-            | LinkerError::Superseded
+            | LinkerError::Superseded { .. }
             | LinkerError::Cache { .. } => StatusCode::SERVICE_UNAVAILABLE,
             LinkerError::Bug(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };

@@ -28,14 +28,18 @@ struct Api {
 
 impl Api {
     async fn open() -> Api {
+        Api::open_on("memory://", 1).await
+    }
+
+    async fn open_on(store: &str, seed: u64) -> Api {
         let data = tempfile::tempdir().unwrap();
         let text = format!(
-            "clusters: {{ legacy: {{ bootstrap: 127.0.0.1:1 }} }}\nstore: memory://\ndata: {}\n",
+            "clusters: {{ legacy: {{ bootstrap: 127.0.0.1:1 }} }}\nstore: {store}\ndata: {}\n",
             data.path().display()
         );
         let config = ServiceConfig::parse(&text, "service.yaml").unwrap();
         let registry = Registry::new();
-        let service = Service::open(config, Env::seeded(1, 0), registry.clone()).await.unwrap();
+        let service = Service::open(config, Env::seeded(seed, 0), registry.clone()).await.unwrap();
         let stop = CancellationToken::new();
         let limiter = Limiter::new(2, &registry).unwrap();
         let shared = Shared { service: service.clone(), stop: stop.clone(), limiter };
@@ -111,6 +115,29 @@ async fn a_service_with_nothing_linked_is_ready_and_shows_its_bounds() {
     assert!(String::from_utf8_lossy(&text).contains("towpath_linker_limit_http_requests_max 64"));
     api.stop.cancel();
     assert_eq!(api.answer("GET", "/readyz", None).await.status(), 503);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_superseded_service_answers_everything_with_who_acts_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("file://{}", folder.path().display());
+    let first = Api::open_on(&store, 1).await;
+    let _second = Api::open_on(&store, 2).await;
+    first.service.superseded().await;
+    let verb = Some(json!({}));
+    for (method, path, body) in [
+        ("POST", "/v1/families/views/cutover", verb.clone()),
+        ("POST", "/v1/families/views/resume", verb),
+        ("GET", "/v1/status", None),
+        ("GET", "/v1/families/views/evidence", None),
+    ] {
+        let (status, document) = first.ask(method, path, body).await;
+        assert_eq!(status, 503, "{method} {path}: {document}");
+        let message = document["error"]["message"].as_str().unwrap();
+        assert!(message.starts_with("linking service towpath ("), "{message}");
+    }
+    assert_eq!(first.answer("GET", "/readyz", None).await.status(), 503);
+    assert_eq!(first.answer("GET", "/v1/operations", None).await.status(), 200);
 }
 
 #[tokio::test(start_paused = true)]

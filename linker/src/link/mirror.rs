@@ -117,13 +117,15 @@ impl Mirror {
         running.tasks.spawn(fetcher::run(self.clone(), source_broker, stop));
     }
 
+    /// Asks its tasks to end, without waiting for them: nothing new is read or written.
+    pub fn stop(&self) {
+        self.running.lock().stop.cancel();
+    }
+
     /// Stops reading and writing; what is in flight is settled or read again later.
     pub async fn pause(&self) {
-        let tasks = {
-            let running = self.running.lock();
-            running.stop.cancel();
-            running.tasks.clone()
-        };
+        self.stop();
+        let tasks = self.running.lock().tasks.clone();
         tasks.close();
         tasks.wait().await;
         for placed in self.partitions.read().values() {

@@ -36,7 +36,7 @@ impl Mover {
             let event = match event {
                 Ok(event) => event,
                 Err(error) if self.stop.is_cancelled() => return Err(error),
-                Err(LinkerError::Superseded) => return Err(LinkerError::Superseded),
+                Err(error @ LinkerError::Superseded { .. }) => return Err(error),
                 Err(error) => Some(Event::StepFailed { reason: one_line(&error) }),
             };
             let record = self.record();
@@ -113,7 +113,7 @@ impl Mover {
         loop {
             match self.link.journal.append(entry.clone()).await {
                 Ok(()) => return Ok(()),
-                Err(error @ LinkerError::Superseded) => return Err(error),
+                Err(error @ LinkerError::Superseded { .. }) => return Err(error),
                 Err(error) => tracing::info!(group = self.group.name, %error, "journal; trying again"),
             }
             self.wait_to_try_again(&mut delays).await?;
@@ -181,7 +181,7 @@ impl Mover {
             self.wait_to_try_again(&mut delays).await?;
             match self.perform(run, record, Effect::AdoptFence).await {
                 Ok(event) => return Ok(event),
-                Err(LinkerError::Superseded) => return Err(LinkerError::Superseded),
+                Err(error @ LinkerError::Superseded { .. }) => return Err(error),
                 Err(again) => error = again,
             }
         }

@@ -30,12 +30,11 @@ impl Service {
         self.check_replaced(&checked)?;
         let operation = self.operations.begin("link", &checked.file.plan.family, request);
         let (service, request, told) = (self.clone(), request.clone(), operation.clone());
-        self.tasks.spawn(async move {
-            let ending = match service.link_checked(checked, &request, &told).await {
+        self.run(&operation, async move {
+            match service.link_checked(checked, &request, &told).await {
                 Ok(ending) => ending,
                 Err(error) => Ending::failed(&error),
-            };
-            told.end(ending);
+            }
         });
         Ok(operation)
     }
@@ -75,7 +74,7 @@ impl Service {
                 mover.cancel(request).await?;
                 operation.step(Some(name), "no longer in the plan: its route at the target is dropped");
             }
-            running.stop().await;
+            running.end().await;
         }
         let linked = Linked {
             plan_hash,

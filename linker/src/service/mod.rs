@@ -6,7 +6,11 @@
 mod check;
 mod fences;
 mod link;
+mod standing;
 mod start;
+mod tasks;
+#[cfg(test)]
+mod tests;
 mod verbs;
 mod watch;
 
@@ -15,11 +19,11 @@ pub use start::Running;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::future::join_all;
 use object_store::ObjectStore;
 use parking_lot::{Mutex, RwLock};
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use towpath_env::Env;
 use towpath_plans::evidence::Signer;
 use towpath_shared_log::{open_store, probe};
@@ -32,6 +36,7 @@ use crate::moves::Carriers;
 use crate::operation::Operations;
 use crate::state::cache::Cache;
 use crate::state::journal::Journal;
+use tasks::{GRACE, Tasks};
 
 /// A running linking service. Shared as `Arc<Service>`.
 pub struct Service {
@@ -49,8 +54,9 @@ pub struct Service {
     metrics: Mutex<BTreeMap<String, LinkMetrics>>,
     /// One change of the set of links at a time.
     changing: tokio::sync::Mutex<()>,
-    stop: CancellationToken,
-    tasks: TaskTracker,
+    tasks: Tasks,
+    /// Another service has taken over, and everything is given up.
+    given_up: CancellationToken,
 }
 
 /// A family that the journal says is linked.
@@ -84,7 +90,7 @@ impl Service {
         let signer = Arc::new(evidence::signer(&config, &env)?);
         let former_signer = evidence::former_signer(&config)?.map(Arc::new);
         let cache = Cache::open(&config.data)?;
-        let journal = Journal::open(store.clone(), env.clone()).await?;
+        let journal = Journal::open(store.clone(), env.clone(), &standing::own_name(&config)).await?;
         let operations = Operations::new(env.clone(), config.limits.operations_kept_max);
         let service = Arc::new(Service {
             config,
@@ -100,9 +106,11 @@ impl Service {
             carriers: Carriers::default(),
             metrics: Mutex::default(),
             changing: tokio::sync::Mutex::new(()),
-            stop: CancellationToken::new(),
-            tasks: TaskTracker::new(),
+            tasks: Tasks::new(),
+            given_up: CancellationToken::new(),
         });
+        let watching = service.clone();
+        service.tasks.spawn(async move { watching.keep_watch().await });
         service.start_recorded();
         Ok(service)
     }
@@ -149,8 +157,9 @@ impl Service {
     /// A running family.
     ///
     /// # Errors
-    /// No plan of this name is linked, or it could not be started yet.
+    /// No plan of this name is linked, it could not be started yet, or another service has taken over.
     pub fn family(&self, name: &str) -> Result<Arc<Running>, LinkerError> {
+        self.journal.check_mine()?;
         match self.families.read().get(name) {
             Some(Family::Running(running)) => Ok(running.clone()),
             Some(Family::Starting(why)) => Err(LinkerError::refused(
@@ -188,14 +197,12 @@ impl Service {
         starting.collect()
     }
 
-    /// Stops every task; groups keep their routes, and fences their sessions.
+    /// Stops every task, within seconds; groups keep their routes, and fences their sessions. What is under way
+    /// goes on from the journal at the next start.
     pub async fn close(&self) {
-        self.stop.cancel();
-        for running in self.families() {
-            running.stop().await;
-        }
-        self.tasks.close();
-        self.tasks.wait().await;
+        let families = self.families();
+        let families = families.iter().map(|running| running.end());
+        tokio::join!(self.tasks.end(&self.env, GRACE), join_all(families));
         if let Err(error) = self.cache.flush().await {
             tracing::info!(%error, "the cache was not flushed; it is rebuilt at the next start");
         }

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use towpath_env::retry::RetryPolicy;
 use towpath_plans::evidence::ClusterIdentity;
 use towpath_plans::model::TopicSelector;
 use towpath_plans::transition::{LinkRecord, LinkState};
 use towpath_plans::{Plan, Side};
 
+use super::tasks::{GRACE, Tasks};
 use super::{Family, Service, watch};
 use crate::cluster::Cluster;
 use crate::diff::Diff;
@@ -32,8 +31,7 @@ pub struct Running {
     /// Its groups by name.
     pub movers: BTreeMap<String, Arc<Mover>>,
     carriers: Carriers,
-    stop: CancellationToken,
-    tasks: TaskTracker,
+    tasks: Tasks,
 }
 
 impl Running {
@@ -46,13 +44,20 @@ impl Running {
         })
     }
 
-    /// Ends its tasks; what is in flight is settled or read again by the next start.
-    pub(super) async fn stop(&self) {
-        self.stop.cancel();
+    /// Ends its tasks, within seconds; what is in flight is settled or read again by the next start.
+    pub(super) async fn end(&self) {
+        let mirror = &self.link.mirror;
+        mirror.stop();
         self.carriers.remove(self.link.family());
-        self.link.mirror.pause().await;
-        self.tasks.close();
-        self.tasks.wait().await;
+        let env = &self.link.env;
+        let paused = async {
+            tokio::select! {
+                () = mirror.pause() => {}
+                // Its tasks have been asked to end; what they wait for ends them, or the process does.
+                () = env.sleep(GRACE) => {}
+            }
+        };
+        tokio::join!(self.tasks.end(env, GRACE), paused);
     }
 }
 
@@ -66,7 +71,7 @@ impl Service {
             self.families
                 .write()
                 .insert(name.clone(), Family::Starting("the service has just started".into()));
-            let (service, stop) = (self.clone(), self.stop.clone());
+            let (service, stop) = (self.clone(), self.tasks.stop().clone());
             self.tasks.spawn(async move {
                 tokio::select! {
                     () = stop.cancelled() => {}
@@ -115,14 +120,15 @@ impl Service {
             })
             .collect();
         self.carriers.add(link.clone(), diff.clone());
-        let (stop, tasks) = (self.stop.child_token(), TaskTracker::new());
+        let tasks = self.tasks.child();
+        let stop = tasks.stop().clone();
         tasks.spawn(link.follow.clone().run(stop.clone()));
         tasks.spawn(diff.clone().run(stop.clone()));
         for mover in movers.values() {
             tasks.spawn(mover.clone().run(stop.clone()));
         }
-        let running = Arc::new(Running { link, diff, movers, carriers: self.carriers.clone(), stop, tasks });
-        running.tasks.spawn(watch::run(running.clone(), running.stop.clone()));
+        let running = Arc::new(Running { link, diff, movers, carriers: self.carriers.clone(), tasks });
+        running.tasks.spawn(watch::run(running.clone(), stop));
         Ok(running)
     }
 
@@ -138,6 +144,7 @@ impl Service {
             clusters: identities(&source, &target),
             signer: self.signer.clone(),
             former_signer: self.former_signer.clone(),
+            standing: self.journal.standing().clone(),
             env: self.env.clone(),
         })
         .await?;

@@ -191,7 +191,7 @@ impl Service {
             operation.step(Some(name), "its route at the target is dropped");
         }
         watch::change(&running.link, &running.record(), event).await?;
-        running.stop().await;
+        running.end().await;
         self.families.write().remove(running.link.family());
         operation.step(None, "mirroring has stopped for good; the mirror topics stay as they are");
         Ok(state_ending(running))
@@ -200,7 +200,7 @@ impl Service {
     /// Tries again to start a family whose link was journaled.
     pub(super) async fn retry_start(self: &Arc<Self>, family: &str) {
         tokio::select! {
-            () = self.stop.cancelled() => {}
+            () = self.tasks.stop().cancelled() => {}
             () = self.start_until_it_runs(family) => {}
         }
     }
@@ -215,19 +215,35 @@ impl Service {
     ) -> Result<Arc<Operation>, LinkerError>
     where
         F: FnOnce(Arc<Operation>) -> Work + Send + 'static,
-        Work: Future<Output = Ending> + Send,
+        Work: Future<Output = Ending> + Send + 'static,
     {
         self.journal.check_mine()?;
         let link = &running.link;
         let asked = requested(verb, group, &request, link.plan_hash);
         link.ledger.record(Some(request.actor.clone()), asked).await?;
         let operation = self.operations.begin(verb, link.family(), &request);
-        let told = operation.clone();
-        self.tasks.spawn(async move {
-            let ending = work(told.clone()).await;
-            told.end(ending);
-        });
+        self.run(&operation, work(operation.clone()));
         Ok(operation)
+    }
+
+    /// Runs an operation to its end. When the service stops and it does not come to one in time, it is dropped
+    /// where it stands.
+    pub(super) fn run(
+        self: &Arc<Self>,
+        operation: &Arc<Operation>,
+        work: impl Future<Output = Ending> + Send + 'static,
+    ) {
+        let (told, dropped, service) = (operation.clone(), operation.clone(), self.clone());
+        let cut_short = move || {
+            let error = service.journal.check_mine().err().unwrap_or_else(|| {
+                LinkerError::refused(
+                    "the service has stopped before the operation ended",
+                    "start it again: what was begun goes on from the journal; see `towpath status`",
+                )
+            });
+            dropped.end(Ending { exit_code: exit::UNKNOWN, ..Ending::failed(&error) });
+        };
+        self.tasks.spawn_or(async move { told.end(work.await) }, cut_short);
     }
 }
 

@@ -4,16 +4,18 @@
 //! that is taken means that another service has opened the journal, and this one stops acting for good.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use object_store::ObjectStore;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::sync::Mutex;
 use towpath_env::Env;
-use towpath_shared_log::{Appended, SharedLog};
+use towpath_shared_log::{Appended, LogError, SharedLog};
 
+use super::standing::Standing;
 use super::{Entry, Recorded};
 use crate::error::LinkerError;
 
@@ -35,15 +37,15 @@ struct Inner {
     recorded: RwLock<Recorded>,
     /// Index of the next entry; held while one is written.
     next: Mutex<u64>,
-    superseded: AtomicBool,
+    standing: Standing,
 }
 
 impl Journal {
-    /// Replays the journal and takes it over from whoever wrote it before.
+    /// Replays the journal and takes it over, as `who`, from whoever wrote it before.
     ///
     /// # Errors
     /// The store fails, or an entry does not read.
-    pub async fn open(store: Arc<dyn ObjectStore>, env: Env) -> Result<Journal, LinkerError> {
+    pub async fn open(store: Arc<dyn ObjectStore>, env: Env, who: &str) -> Result<Journal, LinkerError> {
         let log = SharedLog::open(store, PREFIX, env.clone()).await?;
         let instance = env.uuid().to_string();
         let (mut next, mut recorded) = match log.latest_checkpoint().await? {
@@ -52,7 +54,7 @@ impl Journal {
         };
         loop {
             next = replay(&log, next, &mut recorded).await?;
-            let opened = write(&instance, &Entry::Opened { at_ms: env.now_ms() });
+            let opened = write(&instance, &Entry::Opened { at_ms: env.now_ms(), who: who.to_owned() });
             match log.append_at(next, opened).await? {
                 Appended::Written => break,
                 Appended::Taken => {}
@@ -63,7 +65,7 @@ impl Journal {
             instance,
             recorded: RwLock::new(recorded),
             next: Mutex::new(next + 1),
-            superseded: AtomicBool::new(false),
+            standing: Standing::default(),
         };
         Ok(Journal { inner: Arc::new(inner) })
     }
@@ -103,20 +105,47 @@ impl Journal {
     }
 
     /// Whether this service may still act.
+    ///
+    /// # Errors
+    /// [`LinkerError::Superseded`], naming who acts now.
     pub fn check_mine(&self) -> Result<(), LinkerError> {
-        match self.inner.superseded.load(Ordering::Acquire) {
-            true => Err(LinkerError::Superseded),
-            false => Ok(()),
+        self.inner.standing.check()
+    }
+
+    /// This service's right to act.
+    pub fn standing(&self) -> &Standing {
+        &self.inner.standing
+    }
+
+    /// Looks whether another service has opened the journal. One request while none has.
+    ///
+    /// # Errors
+    /// [`LinkerError::Superseded`] when one has, from then on always; the store fails.
+    pub async fn look(&self) -> Result<(), LinkerError> {
+        self.check_mine()?;
+        let next = *self.inner.next.lock().await;
+        // Not under the lock: a slow answer must not keep decisions from being written.
+        match self.inner.log.read_from(next).await {
+            Ok(entries) if entries.is_empty() => return Ok(()),
+            Ok(_) | Err(LogError::Trimmed { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
+        let mut next = self.inner.next.lock().await;
+        self.take_in_my_own(&mut next).await
     }
 
     /// The slot is taken: by an append of this very service whose outcome was unknown, or by a successor.
     async fn take_in_my_own(&self, next: &mut u64) -> Result<(), LinkerError> {
-        for (index, payload) in self.inner.log.read_from(*next).await? {
+        let entries = match self.inner.log.read_from(*next).await {
+            Ok(entries) => entries,
+            // Only who writes the journal trims it, and never what it has not written yet.
+            Err(LogError::Trimmed { .. }) => return Err(self.inner.standing.lose(UNNAMED.into())),
+            Err(error) => return Err(error.into()),
+        };
+        for (index, payload) in entries {
             let stamped: Stamped = read(index, &payload)?;
             if stamped.by != self.inner.instance {
-                self.inner.superseded.store(true, Ordering::Release);
-                return Err(LinkerError::Superseded);
+                return Err(self.inner.standing.lose(successor(&stamped.entry)));
             }
             self.inner.recorded.write().apply(&stamped.entry);
             *next = index + 1;
@@ -127,6 +156,21 @@ impl Journal {
     async fn checkpoint(&self, upto: u64, body: Bytes) -> Result<(), LinkerError> {
         self.inner.log.checkpoint(upto, body).await?;
         Ok(self.inner.log.trim(upto).await?)
+    }
+}
+
+/// A successor of which nothing is known.
+const UNNAMED: &str = "another linking service";
+
+/// Who wrote the first entry that is not this service's.
+fn successor(entry: &Entry) -> String {
+    match entry {
+        Entry::Opened { at_ms, who } if !who.is_empty() => {
+            let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(*at_ms) * 1_000_000);
+            let at = at.ok().and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default();
+            format!("{who}, started at {at},")
+        }
+        _ => UNNAMED.into(),
     }
 }
 
@@ -194,11 +238,11 @@ mod tests {
     #[tokio::test]
     async fn what_was_appended_is_there_after_a_restart() {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-        let journal = Journal::open(store.clone(), Env::seeded(1, 0)).await.unwrap();
+        let journal = Journal::open(store.clone(), Env::seeded(1, 0), "one").await.unwrap();
         journal.append(linked("views")).await.unwrap();
         journal.append(Entry::Group(Box::new(GroupMove::new("views", "ranker", 5)))).await.unwrap();
         let before = journal.recorded();
-        let after = Journal::open(store, Env::seeded(2, 0)).await.unwrap().recorded();
+        let after = Journal::open(store, Env::seeded(2, 0), "two").await.unwrap().recorded();
         assert_eq!(after, before);
         assert!(after.families["views"].groups.contains_key("ranker"));
     }
@@ -206,19 +250,31 @@ mod tests {
     #[tokio::test]
     async fn a_second_service_supersedes_the_first_for_good() {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-        let first = Journal::open(store.clone(), Env::seeded(1, 0)).await.unwrap();
+        let first = Journal::open(store.clone(), Env::seeded(1, 0), "one").await.unwrap();
         first.append(linked("views")).await.unwrap();
-        let second = Journal::open(store, Env::seeded(2, 0)).await.unwrap();
-        assert!(matches!(first.append(linked("carts")).await, Err(LinkerError::Superseded)));
+        let second = Journal::open(store, Env::seeded(2, 0), "two").await.unwrap();
+        assert!(matches!(first.append(linked("carts")).await, Err(LinkerError::Superseded { .. })));
         second.append(linked("orders")).await.unwrap();
-        assert!(matches!(first.append(linked("carts")).await, Err(LinkerError::Superseded)));
+        assert!(matches!(first.append(linked("carts")).await, Err(LinkerError::Superseded { .. })));
         assert_eq!(second.recorded().families.keys().collect::<Vec<_>>(), ["orders", "views"]);
+    }
+
+    #[tokio::test]
+    async fn a_service_that_writes_nothing_learns_who_took_over_too() {
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let first = Journal::open(store.clone(), Env::seeded(1, 0), "one").await.unwrap();
+        first.look().await.unwrap();
+        let second = Journal::open(store, Env::seeded(2, 0), "two").await.unwrap();
+        let told = first.look().await.unwrap_err().to_string();
+        assert!(told.starts_with("two, started at 1970-01-01T00:00:00Z,"), "{told}");
+        assert_eq!(first.check_mine().unwrap_err().to_string(), told);
+        second.look().await.unwrap();
     }
 
     #[tokio::test]
     async fn a_checkpoint_stands_for_the_entries_before_it() {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-        let journal = Journal::open(store.clone(), Env::seeded(1, 0)).await.unwrap();
+        let journal = Journal::open(store.clone(), Env::seeded(1, 0), "one").await.unwrap();
         journal.append(linked("views")).await.unwrap();
         for offset in 0..CHECKPOINT_ENTRIES as i64 + 10 {
             let position = Position { topic: "t".into(), partition: 0, offset, metadata: None };
@@ -228,7 +284,7 @@ mod tests {
                 .await
                 .unwrap();
         }
-        let again = Journal::open(store, Env::seeded(2, 0)).await.unwrap();
+        let again = Journal::open(store, Env::seeded(2, 0), "two").await.unwrap();
         assert_eq!(again.recorded(), journal.recorded());
         let [last, before] = &again.recorded().families["views"].source_positions["ranker"];
         assert_eq!((last[0].offset, before[0].offset), (1_009, 1_008));

@@ -3,5 +3,6 @@
 pub mod cache;
 pub mod journal;
 mod recorded;
+pub mod standing;
 
 pub use recorded::{Entry, FamilyRecord, Linked, Recorded};

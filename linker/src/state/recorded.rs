@@ -14,6 +14,9 @@ pub enum Entry {
     Opened {
         /// When, ms since the epoch.
         at_ms: i64,
+        /// Which service, for whoever it supersedes.
+        #[serde(default)]
+        who: String,
     },
     /// A plan was linked, or replaced by a newer version of the same family.
     Linked(Box<Linked>),

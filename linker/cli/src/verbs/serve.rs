@@ -43,11 +43,12 @@ async fn serve(config: ServiceConfig) -> Ended {
     tracing::info!(%address, service = name, tokens, families = service.starting().len(), "linking service ready");
     let failed = tokio::select! {
         asked = signal::shutdown() => asked.err().map(Failure::from),
+        error = service.superseded() => Some(Failure::from(error)),
         ended = &mut api => Some(api_ended(ended)),
     };
     stop.cancel();
     service.close().await;
-    if failed.is_none() {
+    if !api.is_finished() {
         // It ends by itself now; what is under way has been answered or goes on without a listener.
         let _ = tokio::time::timeout(DRAIN_MAX, api).await;
     }
