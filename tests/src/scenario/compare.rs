@@ -13,16 +13,24 @@ use crate::clients::reading::WholeTopic;
 use crate::record::{Message, Record};
 
 impl World<'_> {
-    async fn read(&self, node: &str, topic: &str, reader: &str, isolation: &str) -> Result<WholeTopic> {
+    async fn read(
+        &self,
+        node: &str,
+        topics: &[&str],
+        reader: &str,
+        isolation: &str,
+    ) -> Result<BTreeMap<String, WholeTopic>> {
         let kind: ClientKind = reader.parse()?;
-        let whole = WholeTopic::read(&kind, &self.bootstrap(node)?, topic, isolation, self.folder()).await;
-        whole.with_context(|| format!("{reader} reading {topic} on {node}"))
+        let read =
+            WholeTopic::read_all(&kind, &self.bootstrap(node)?, topics, isolation, self.folder()).await;
+        read.with_context(|| format!("{reader} on {node}"))
     }
 
     /// A topic holds what loads produced: every acknowledged record once, in order, and nothing else.
     pub(super) async fn expect_topic(&mut self, step: &ExpectTopic) -> Result<()> {
         for reader in &step.readers {
-            let whole = self.read(&step.on, &step.topic, reader, &step.isolation).await?;
+            let read = self.read(&step.on, &[&step.topic], reader, &step.isolation).await?;
+            let whole = read.get(&step.topic).context("the topic was read")?;
             let mut by_load: BTreeMap<String, Vec<(u64, &Record)>> = BTreeMap::new();
             for record in &whole.records {
                 let (load, n) = mark_of(record)?;
@@ -44,21 +52,24 @@ impl World<'_> {
 
     /// Two nodes' topics are equal.
     pub(super) async fn same_topics(&mut self, step: &SameTopics) -> Result<()> {
-        for topic in &step.topics {
-            let mut most = 0;
-            for reader in &step.readers {
-                for isolation in &step.isolations {
-                    let left = self.read(&step.left, topic, reader, isolation).await?;
-                    let right = self.read(&step.right, topic, reader, isolation).await?;
-                    same(&left, &right).with_context(|| format!("{topic}, {reader}, {isolation}"))?;
-                    most = most.max(left.records.len());
+        let topics: Vec<&str> = step.topics.iter().map(String::as_str).collect();
+        let mut most: BTreeMap<&str, usize> = BTreeMap::new();
+        for reader in &step.readers {
+            for isolation in &step.isolations {
+                let left = self.read(&step.left, &topics, reader, isolation).await?;
+                let right = self.read(&step.right, &topics, reader, isolation).await?;
+                for topic in &topics {
+                    let (left, right) = (&left[*topic], &right[*topic]);
+                    same(left, right).with_context(|| format!("{topic}, {reader}, {isolation}"))?;
+                    let most = most.entry(topic).or_default();
+                    *most = (*most).max(left.records.len());
                 }
             }
-            if most < step.at_least {
-                bail!("{topic}: only {most} records, which proves little");
-            }
         }
-        Ok(())
+        match most.iter().find(|(_, records)| **records < step.at_least) {
+            Some((topic, records)) => bail!("{topic}: only {records} records, which proves little"),
+            None => Ok(()),
+        }
     }
 }
 
