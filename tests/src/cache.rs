@@ -1,5 +1,5 @@
 //! What tests need from package registries, fetched once and kept: Apache Kafka's jars, the compiled Java
-//! client, a Python environment.
+//! client, the Go client, a Python environment.
 //!
 //! The cache is `.cache/` at the root of the repository (ignored by git), or `TOWPATH_TEST_CACHE`. Each part is
 //! fetched under a file lock, into a folder beside its place, and renamed when whole: two tests at once fetch
@@ -124,6 +124,30 @@ pub async fn java_client(jars: &Path, version: &str) -> Result<PathBuf> {
         output_of("javac", command, FETCH_MAX).await.context("fix: install a JDK").map(drop)
     })
     .await
+}
+
+/// The Go workload client, built with franz-go from the Go module proxy.
+///
+/// # Errors
+/// When Go is missing or fails.
+pub async fn go_client() -> Result<PathBuf> {
+    const FILES: [(&str, &str); 5] = [
+        ("go.mod", include_str!("clients/go/go.mod")),
+        ("go.sum", include_str!("clients/go/go.sum")),
+        ("main.go", include_str!("clients/go/main.go")),
+        ("produce.go", include_str!("clients/go/produce.go")),
+        ("consume.go", include_str!("clients/go/consume.go")),
+    ];
+    let name = format!("go-client/{}", fingerprint(&FILES));
+    let folder = part(&name, async |folder| {
+        for (name, text) in FILES {
+            std::fs::write(folder.join(name), text)?;
+        }
+        let mut command = Command::new("go");
+        command.args(["build", "-o", "client", "."]).current_dir(folder);
+        output_of("go build", command, FETCH_MAX).await.context("fix: install Go").map(drop)
+    });
+    Ok(folder.await?.join("client"))
 }
 
 /// The Python interpreter of an environment with kafka-python and its codecs.

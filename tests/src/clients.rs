@@ -30,6 +30,8 @@ pub enum ClientKind {
     Rdkafka,
     /// kafka-python, pure Python.
     KafkaPython,
+    /// franz-go, pure Go.
+    FranzGo,
     /// The Java client of this version.
     Java(String),
 }
@@ -41,10 +43,13 @@ impl FromStr for ClientKind {
         match name {
             "rdkafka" => Ok(ClientKind::Rdkafka),
             "kafka-python" => Ok(ClientKind::KafkaPython),
+            "franz-go" => Ok(ClientKind::FranzGo),
             "java" => Ok(ClientKind::Java(JAVA_VERSION.to_owned())),
             other => match other.strip_prefix("java-") {
                 Some(version) => Ok(ClientKind::Java(version.to_owned())),
-                None => bail!("no client {name:?}; fix: rdkafka, kafka-python, java or java-VERSION"),
+                None => {
+                    bail!("no client {name:?}; fix: rdkafka, kafka-python, franz-go, java or java-VERSION")
+                }
             },
         }
     }
@@ -60,6 +65,7 @@ impl ClientKind {
                 program.arg("-u").arg(cache::repository().join("tests/src/clients/python/client.py"));
                 Ok(program)
             }
+            ClientKind::FranzGo => Ok(Program::new(cache::go_client().await?)),
             ClientKind::Java(version) => {
                 let jars = cache::kafka_jars(version).await?;
                 let classes = cache::java_client(&jars, version).await?;

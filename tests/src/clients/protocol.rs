@@ -1,5 +1,5 @@
 //! What harness and clients say to each other: settings as the client's one argument, then one JSON document per
-//! line both ways. Every client (Rust, Java, Python) speaks the same.
+//! line both ways. Every client (Rust, Java, Python, Go) speaks the same.
 
 use std::collections::BTreeMap;
 
