@@ -15,6 +15,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
 use towpath_env::Env;
+use towpath_plans::PlanHash;
 use towpath_plans::evidence::{
     Actor, Body, Chain, ChainError, ClusterIdentity, Line, PseudonymKind, Pseudonyms, Signer, export,
 };
@@ -27,7 +28,7 @@ use crate::error::LinkerError;
 use crate::state::standing::Standing;
 
 /// Folder of the chains in the store.
-const FOLDER: &str = "evidence";
+pub(super) const FOLDER: &str = "evidence";
 /// No more entries than these stand behind the last signature: what a thief of the store could cut unseen.
 pub(super) const SIGN_EVERY_ENTRIES: u64 = 64;
 /// How long the store may take to answer whether an entry could be written.
@@ -130,6 +131,11 @@ impl Ledger {
     /// between journal and evidence the journal is ahead of it, and the entry must be made up for.
     pub fn last_group_state(&self, group: &str) -> Option<GroupState> {
         self.inner.tail.read().group(group)
+    }
+
+    /// The plan that the chain says is in force. After a crash between journal and evidence it may be behind.
+    pub fn plan_in_force(&self) -> Option<PlanHash> {
+        self.inner.tail.read().plan()
     }
 
     /// Whether an entry could be written now: puts a probe object beside the chain.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use towpath_plans::PlanHash;
 use towpath_plans::evidence::{Body, Chain, ChainError, ChainHead, EntryHash, Line, PublicKey};
-use towpath_plans::transition::GroupState;
+use towpath_plans::transition::{GroupState, LinkState};
 
 use super::SOFTWARE;
 
@@ -19,6 +20,7 @@ pub(super) struct Tail {
     /// append that failed since the last one that succeeded.
     in_doubt: Vec<EntryHash>,
     groups: BTreeMap<String, GroupState>,
+    plan: Option<PlanHash>,
 }
 
 impl Tail {
@@ -30,6 +32,7 @@ impl Tail {
             unsigned: 0,
             in_doubt: Vec::new(),
             groups: BTreeMap::new(),
+            plan: None,
         }
     }
 
@@ -47,6 +50,11 @@ impl Tail {
 
     pub(super) fn group(&self, group: &str) -> Option<GroupState> {
         self.groups.get(group).copied()
+    }
+
+    /// The plan that was adopted last, unless it was given up since.
+    pub(super) fn plan(&self) -> Option<PlanHash> {
+        self.plan
     }
 
     /// Makes the next line without taking it: it may or may not come to stand. From here on it is recognised as
@@ -78,6 +86,10 @@ impl Tail {
             Body::GroupChanged { group, to, .. } => {
                 self.groups.insert(group, to);
             }
+            Body::PlanAdopted { plan_hash, .. } => self.plan = Some(plan_hash),
+            // The entry about the end itself may be missing after a crash.
+            Body::Requested { verb, dry_run: false, .. } if verb == "cancel" => self.plan = None,
+            Body::LinkChanged { to: LinkState::Cancelled | LinkState::Completed, .. } => self.plan = None,
             _ => {}
         }
         Ok(())

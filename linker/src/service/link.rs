@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde_json::json;
 use towpath_plans::PlanHash;
 use towpath_plans::evidence::Body;
-use towpath_plans::transition::{GroupState, LinkEvent, LinkState};
+use towpath_plans::transition::{GroupState, LinkState};
 
 use super::check::Checked;
-use super::{Family, Running, Service, watch};
+use super::{Family, Service};
 use crate::error::LinkerError;
 use crate::operation::{Ending, Operation, Request};
 use crate::state::{Entry, FamilyRecord, Linked};
@@ -61,83 +61,75 @@ impl Service {
             operation.step(None, "dry run: nothing was changed");
             return Ok(Ending::done(outcome));
         }
-        let _changing = self.changing.lock().await;
-        if let Ok(running) = self.family(&family)
-            && running.link.plan_hash == plan_hash
-        {
+        let _turn = self.turns.take(&family).await;
+        if !self.put_in_force(checked, request, operation).await? {
             operation.step(None, "this plan is linked already");
             return Ok(Ending::done(outcome));
         }
-        if let Ok(running) = self.family(&family) {
+        // The journal has it: from here on it is started until it runs or somebody cancels.
+        let leave = self.set_starting(&family, "its mirror topics are being made");
+        let record = self.record_of(&family)?;
+        let started = tokio::select! {
+            started = self.start(&record) => started,
+            () = leave.cancelled() => Err(LinkerError::refused(
+                format!("the start of family {family} was given up: it was cancelled, or the service stops"),
+                "see `towpath status`",
+            )),
+        };
+        match started {
+            Ok(running) => {
+                self.families.write().insert(family, Family::Running(running));
+                operation.step(None, "mirror topics stand, mirroring has begun");
+                Ok(Ending::done(outcome))
+            }
+            Err(error) => {
+                if !leave.is_cancelled() {
+                    let leave = self.set_starting(&family, &error.to_string());
+                    self.keep_starting(&family, leave);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Journals the plan, then ends what runs by the one before. `false`: the plan is in force and runs.
+    ///
+    /// # Errors
+    /// A group of the plan before cannot be let go, or the journal fails. What runs goes on.
+    async fn put_in_force(
+        &self,
+        checked: Checked,
+        request: &Request,
+        operation: &Operation,
+    ) -> Result<bool, LinkerError> {
+        let plan = checked.file.plan;
+        let (family, plan_hash) = (plan.family.clone(), plan.hash());
+        let before = self.family(&family).ok();
+        if let Some(running) = &before {
+            if running.link.plan_hash == plan_hash {
+                return Ok(false);
+            }
             operation.step(None, format!("takes the place of plan {}", short(running.link.plan_hash)));
             for (name, mover) in running.movers.iter().filter(|(name, _)| plan.group(name).is_none()) {
                 mover.cancel(request).await?;
                 operation.step(Some(name), "no longer in the plan: its route at the target is dropped");
             }
-            running.end().await;
         }
         let linked = Linked {
             plan_hash,
             source_cluster_id: checked.source.id.clone(),
             target_cluster_id: checked.target.id.clone(),
             actor: request.actor.name.clone(),
+            request: Some(request.clone()),
             at_ms: self.env.now_ms(),
             plan,
         };
         self.journal.append(Entry::Linked(Box::new(linked))).await?;
-        self.families
-            .write()
-            .insert(family.clone(), Family::Starting("its mirror topics are being made".into()));
-        let record = self.record_of(&family)?;
-        match self.start(&record).await {
-            Ok(running) => {
-                self.linked(&running, request).await?;
-                self.families.write().insert(family, Family::Running(running));
-                operation.step(None, "mirror topics stand, mirroring has begun");
-                Ok(Ending::done(outcome))
-            }
-            Err(error) => {
-                // Journaled: the start is tried again until it succeeds or somebody cancels.
-                self.families.write().insert(family.clone(), Family::Starting(error.to_string()));
-                let service = self.clone();
-                self.tasks.spawn(async move { service.retry_start(&family).await });
-                Err(error)
-            }
+        if let Some(running) = before {
+            self.set_starting(&family, "the plan before it is being ended");
+            running.end().await;
         }
-    }
-
-    /// Tells evidence what is linked, and by whom.
-    async fn linked(&self, running: &Running, request: &Request) -> Result<(), LinkerError> {
-        let link = &running.link;
-        let mut bodies = vec![
-            requested("link", None, request, link.plan_hash),
-            Body::PlanAdopted { plan_hash: link.plan_hash, plan: link.plan.canonical() },
-        ];
-        let differences = link.follow.differences();
-        let mut partitions = std::collections::BTreeMap::<String, (String, i32)>::new();
-        for placed in link.mirror.partitions() {
-            let id = &placed.replicator.id;
-            let source_topic_id = placed.replicator.source_topic_id.to_string();
-            partitions.entry(id.topic.clone()).or_insert((source_topic_id, 0)).1 += 1;
-        }
-        for (topic, (source_topic_id, partitions)) in partitions {
-            let config_differences = differences
-                .iter()
-                .filter(|difference| difference.topic == topic)
-                .map(|difference| format!("{}: {}", difference.what, difference.outcome))
-                .collect();
-            let target_topic_id = link.target_topic_id(&topic).await?;
-            bodies.push(Body::TopicLinked {
-                topic,
-                source_topic_id,
-                target_topic_id,
-                partitions,
-                config_differences,
-            });
-        }
-        link.ledger.record_signed(Some(request.actor.clone()), bodies).await?;
-        watch::change(link, &running.record(), LinkEvent::Started).await?;
-        Ok(())
+        Ok(true)
     }
 
     /// A newer version may not drop a group that is not at rest on the source.

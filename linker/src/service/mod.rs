@@ -3,6 +3,8 @@
 //! Called by the HTTP API and by whoever embeds it. What it decides is journaled first; when it comes up again
 //! it goes on from there.
 
+mod adopt;
+mod cancel;
 mod check;
 mod fences;
 mod link;
@@ -11,6 +13,7 @@ mod start;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod verbs;
 mod watch;
 
@@ -30,13 +33,14 @@ use towpath_shared_log::{open_store, probe};
 
 use crate::config::ServiceConfig;
 use crate::error::LinkerError;
-use crate::evidence;
+use crate::evidence::{former_signer, signer};
 use crate::metrics::LinkMetrics;
 use crate::moves::Carriers;
 use crate::operation::Operations;
 use crate::state::cache::Cache;
 use crate::state::journal::Journal;
 use tasks::{GRACE, Tasks};
+use turns::Turns;
 
 /// A running linking service. Shared as `Arc<Service>`.
 pub struct Service {
@@ -52,8 +56,7 @@ pub struct Service {
     families: RwLock<BTreeMap<String, Family>>,
     carriers: Carriers,
     metrics: Mutex<BTreeMap<String, LinkMetrics>>,
-    /// One change of the set of links at a time.
-    changing: tokio::sync::Mutex<()>,
+    turns: Turns,
     tasks: Tasks,
     /// Another service has taken over, and everything is given up.
     given_up: CancellationToken,
@@ -64,8 +67,17 @@ pub struct Service {
 enum Family {
     /// It runs.
     Running(Arc<Running>),
-    /// It does not run yet; the text says why.
-    Starting(String),
+    /// It does not run yet.
+    Starting(Starting),
+}
+
+/// A family that is tried to be started.
+#[derive(Clone)]
+struct Starting {
+    /// Why it does not run yet.
+    why: String,
+    /// Cancelled when whoever starts it shall leave it to somebody else.
+    leave: CancellationToken,
 }
 
 impl Service {
@@ -87,8 +99,8 @@ impl Service {
         })?;
         let store = open_store(&config.store).await?;
         probe(&store, &env).await?;
-        let signer = Arc::new(evidence::signer(&config, &env)?);
-        let former_signer = evidence::former_signer(&config)?.map(Arc::new);
+        let signer = Arc::new(signer(&config, &env)?);
+        let former_signer = former_signer(&config)?.map(Arc::new);
         let cache = Cache::open(&config.data)?;
         let journal = Journal::open(store.clone(), env.clone(), &standing::own_name(&config)).await?;
         let operations = Operations::new(env.clone(), config.limits.operations_kept_max);
@@ -105,7 +117,7 @@ impl Service {
             families: RwLock::default(),
             carriers: Carriers::default(),
             metrics: Mutex::default(),
-            changing: tokio::sync::Mutex::new(()),
+            turns: Turns::default(),
             tasks: Tasks::new(),
             given_up: CancellationToken::new(),
         });
@@ -147,8 +159,8 @@ impl Service {
     pub fn ready(&self) -> Result<(), String> {
         self.journal.check_mine().map_err(|error| error.to_string())?;
         for (name, family) in self.families.read().iter() {
-            if let Family::Starting(why) = family {
-                return Err(format!("family {name} does not run yet: {why}"));
+            if let Family::Starting(starting) = family {
+                return Err(format!("family {name} does not run yet: {}", starting.why));
             }
         }
         Ok(())
@@ -162,8 +174,8 @@ impl Service {
         self.journal.check_mine()?;
         match self.families.read().get(name) {
             Some(Family::Running(running)) => Ok(running.clone()),
-            Some(Family::Starting(why)) => Err(LinkerError::refused(
-                format!("family {name} is linked and does not run yet: {why}"),
+            Some(Family::Starting(starting)) => Err(LinkerError::refused(
+                format!("family {name} is linked and does not run yet: {}", starting.why),
                 "wait, or mend what it says; `towpath status` shows when it runs",
             )),
             None => {
@@ -191,7 +203,7 @@ impl Service {
     pub fn starting(&self) -> BTreeMap<String, String> {
         let families = self.families.read();
         let starting = families.iter().filter_map(|(name, family)| match family {
-            Family::Starting(why) => Some((name.clone(), why.clone())),
+            Family::Starting(starting) => Some((name.clone(), starting.why.clone())),
             Family::Running(_) => None,
         });
         starting.collect()

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
 use towpath_env::retry::RetryPolicy;
 use towpath_plans::evidence::ClusterIdentity;
 use towpath_plans::model::TopicSelector;
@@ -10,7 +11,7 @@ use towpath_plans::transition::{LinkRecord, LinkState};
 use towpath_plans::{Plan, Side};
 
 use super::tasks::{GRACE, Tasks};
-use super::{Family, Service, watch};
+use super::{Family, Service, Starting, adopt, watch};
 use crate::cluster::Cluster;
 use crate::diff::Diff;
 use crate::error::LinkerError;
@@ -65,32 +66,42 @@ impl Service {
     /// Starts every family of the journal in the background, again and again until it runs.
     pub(super) fn start_recorded(self: &Arc<Self>) {
         for (name, record) in self.journal.recorded().families {
-            if matches!(record.link.state, LinkState::Cancelled | LinkState::Completed) {
+            if record.is_over() {
                 continue;
             }
-            self.families
-                .write()
-                .insert(name.clone(), Family::Starting("the service has just started".into()));
-            let (service, stop) = (self.clone(), self.tasks.stop().clone());
-            self.tasks.spawn(async move {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = service.start_until_it_runs(&name) => {}
-                }
-            });
+            let leave = self.set_starting(&name, "the service has just started");
+            self.keep_starting(&name, leave);
         }
     }
 
-    pub(super) async fn start_until_it_runs(self: &Arc<Self>, name: &str) {
+    /// The family does not run yet; whoever starts it leaves it when the answer is cancelled. Whoever started it
+    /// before leaves it now.
+    pub(super) fn set_starting(&self, family: &str, why: &str) -> CancellationToken {
+        let leave = self.tasks.stop().child_token();
+        let starting = Family::Starting(Starting { why: why.into(), leave: leave.clone() });
+        if let Some(Family::Starting(before)) = self.families.write().insert(family.to_owned(), starting) {
+            before.leave.cancel();
+        }
+        leave
+    }
+
+    /// Starts the family in the background, again and again until it runs.
+    pub(super) fn keep_starting(self: &Arc<Self>, family: &str, leave: CancellationToken) {
+        let (service, family) = (self.clone(), family.to_owned());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = leave.cancelled() => {}
+                () = service.start_until_it_runs(&family, &leave) => {}
+            }
+        });
+    }
+
+    async fn start_until_it_runs(self: &Arc<Self>, name: &str, leave: &CancellationToken) {
         let mut delays = RetryPolicy::FOREVER.delays(&self.env);
         loop {
-            let changing = self.changing.lock().await;
-            // A person may have linked it anew meanwhile.
-            if !matches!(self.families.read().get(name), Some(Family::Starting(_))) {
-                return;
-            }
-            let record = self.journal.with(|recorded| recorded.families.get(name).cloned());
-            let Some(record) = record else { return };
+            let turn = self.turns.take(name).await;
+            let Ok(record) = self.record_of(name) else { return };
             match self.start(&record).await {
                 Ok(running) => {
                     self.families.write().insert(name.to_owned(), Family::Running(running));
@@ -99,17 +110,21 @@ impl Service {
                 }
                 Err(error) => {
                     tracing::info!(family = name, %error, "link cannot be started yet; trying again");
-                    self.families.write().insert(name.to_owned(), Family::Starting(error.to_string()));
+                    let starting = Starting { why: error.to_string(), leave: leave.clone() };
+                    self.families.write().insert(name.to_owned(), Family::Starting(starting));
                 }
             }
-            drop(changing);
+            drop(turn);
             self.env.sleep(delays.next_delay().unwrap_or(RetryPolicy::FOREVER.delay_max)).await;
         }
     }
 
-    /// Connects both sides, creates what is missing at the target, and spawns every task of the family.
+    /// Connects both sides, creates what is missing at the target, and spawns every task of the family. May be
+    /// dropped at any time: nothing runs until it returns.
     pub(super) async fn start(self: &Arc<Self>, record: &FamilyRecord) -> Result<Arc<Running>, LinkerError> {
-        let link = Arc::new(self.assemble(record).await?);
+        let (link, unfinished) = self.assemble(record).await?;
+        let link = Arc::new(link);
+        adopt::settle(&link, record).await?;
         let diff = Diff::open(link.clone())?;
         let groups = &link.plan.groups;
         let movers: BTreeMap<String, Arc<Mover>> = groups
@@ -127,27 +142,33 @@ impl Service {
         for mover in movers.values() {
             tasks.spawn(mover.clone().run(stop.clone()));
         }
+        unfinished.runs();
         let running = Arc::new(Running { link, diff, movers, carriers: self.carriers.clone(), tasks });
         running.tasks.spawn(watch::run(running.clone(), stop));
         Ok(running)
     }
 
-    async fn assemble(&self, record: &FamilyRecord) -> Result<Link, LinkerError> {
-        let linked = &record.linked;
-        let plan = Arc::new(linked.plan.clone());
-        let source = Cluster::connect(&self.config, &plan.source, Side::Source, &self.env).await?;
-        let target = Cluster::connect(&self.config, &plan.target, Side::Target, &self.env).await?;
-        check_identity(linked, &source, &target)?;
-        let ledger = Ledger::open(LedgerSpec {
+    /// The family's evidence, taken over from whoever wrote it before.
+    pub(super) async fn ledger_of(&self, linked: &Linked) -> Result<Ledger, LinkerError> {
+        Ledger::open(LedgerSpec {
             store: self.store.clone(),
-            family: plan.family.clone(),
-            clusters: identities(&source, &target),
+            family: linked.plan.family.clone(),
+            clusters: identities(linked),
             signer: self.signer.clone(),
             former_signer: self.former_signer.clone(),
             standing: self.journal.standing().clone(),
             env: self.env.clone(),
         })
-        .await?;
+        .await
+    }
+
+    async fn assemble(&self, record: &FamilyRecord) -> Result<(Link, Unfinished), LinkerError> {
+        let linked = &record.linked;
+        let plan = Arc::new(linked.plan.clone());
+        let source = Cluster::connect(&self.config, &plan.source, Side::Source, &self.env).await?;
+        let target = Cluster::connect(&self.config, &plan.target, Side::Target, &self.env).await?;
+        check_identity(linked, &source, &target)?;
+        let ledger = self.ledger_of(linked).await?;
         let mirror = Mirror::new(MirrorSpec {
             link: plan.family.clone(),
             env: self.env.clone(),
@@ -161,13 +182,11 @@ impl Service {
         if matches!(record.link.state, LinkState::Paused { .. }) {
             mirror.pause().await;
         }
+        let unfinished = Unfinished(Some(mirror.clone()));
         let follow = Arc::new(Follow::new(mirror.clone(), selection(&plan)?));
-        if let Err(error) = follow.look().await {
-            mirror.pause().await;
-            return Err(error);
-        }
+        follow.look().await?;
         let translator = Translator::new(&plan.family, mirror.clone(), Arc::new(self.cache.clone()));
-        Ok(Link {
+        let link = Link {
             service: self.config.name.clone(),
             plan_hash: linked.plan_hash,
             plan,
@@ -181,18 +200,39 @@ impl Service {
             journal: self.journal.clone(),
             ledger,
             cache: self.cache.clone(),
-        })
+        };
+        Ok((link, unfinished))
     }
 }
 
-/// Both clusters, as evidence names them.
-fn identities(source: &Cluster, target: &Cluster) -> Vec<ClusterIdentity> {
-    let identity = |side, cluster: &Cluster| ClusterIdentity {
+/// A mirror whose link does not run yet: it ends with this, unless the link comes to run.
+struct Unfinished(Option<Arc<Mirror>>);
+
+impl Unfinished {
+    fn runs(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(mirror) = &self.0 {
+            mirror.stop();
+        }
+    }
+}
+
+/// Both clusters, as evidence names them: those that the plan was linked with, or nothing is started.
+fn identities(linked: &Linked) -> Vec<ClusterIdentity> {
+    let identity = |side, name: &str, id: &str| ClusterIdentity {
         side,
-        name: cluster.name.clone(),
-        cluster_id: cluster.id.clone(),
+        name: name.to_owned(),
+        cluster_id: id.to_owned(),
     };
-    vec![identity(Side::Source, source), identity(Side::Target, target)]
+    vec![
+        identity(Side::Source, &linked.plan.source, &linked.source_cluster_id),
+        identity(Side::Target, &linked.plan.target, &linked.target_cluster_id),
+    ]
 }
 
 /// The addresses must still lead to the clusters that the plan was linked with.

@@ -2,37 +2,78 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus::Registry;
+use tokio::net::TcpListener;
 use towpath_env::Env;
+use towpath_plans::Plan;
+use towpath_plans::evidence::Actor;
+use towpath_plans::transition::{LinkState, Route};
+use towpath_shared_log::open_store;
 
 use super::Service;
 use crate::config::ServiceConfig;
 use crate::error::LinkerError;
+use crate::operation::{Request, exit};
+use crate::state::journal::Journal;
+use crate::state::{Entry, Linked};
 
-/// A service of this name on the store under `folder`, with a cache of its own.
-async fn open(folder: &Path, name: &str, seed: u64) -> Arc<Service> {
+/// A service of this name on the store under `folder`, with a cache of its own; both clusters are at `address`.
+async fn open_towards(folder: &Path, name: &str, address: &str) -> Arc<Service> {
     let place = folder.display();
     let text = format!(
-        "clusters: {{ legacy: {{ bootstrap: 127.0.0.1:1 }}, towpath: {{ bootstrap: 127.0.0.1:1 }} }}\n\
-         store: file://{place}/store\ndata: {place}/{name}\nname: {name}\n"
+        "clusters: {{ legacy: {{ bootstrap: \"{address}\" }}, towpath: {{ bootstrap: \"{address}\" }} }}\n\
+         store: \"file://{place}/store\"\ndata: \"{place}/{name}\"\nname: {name}\n"
     );
     let config = ServiceConfig::parse(&text, "service.yaml").unwrap();
+    let seed = name.bytes().map(u64::from).sum();
     Service::open(config, Env::seeded(seed, 0), Registry::new()).await.unwrap()
+}
+
+async fn open(folder: &Path, name: &str) -> Arc<Service> {
+    open_towards(folder, name, "127.0.0.1:1").await
+}
+
+/// Families that a service before has linked.
+async fn journaled(folder: &Path, families: &[&str]) -> Journal {
+    let store = open_store(&format!("file://{}/store", folder.display())).await.unwrap();
+    let journal = Journal::open(store, Env::seeded(7, 0), "the one before").await.unwrap();
+    for family in families {
+        let mut plan = Plan::new(*family, "legacy", "towpath");
+        plan.topics = vec![towpath_plans::model::TopicSelector::Name((*family).into())];
+        let linked = Linked {
+            plan_hash: plan.hash(),
+            plan,
+            source_cluster_id: "s".into(),
+            target_cluster_id: "t".into(),
+            actor: "ann".into(),
+            request: Some(ann()),
+            at_ms: 1,
+        };
+        journal.append(Entry::Linked(Box::new(linked))).await.unwrap();
+    }
+    journal
+}
+
+fn ann() -> Request {
+    Request::by(Actor { name: "ann".into(), authenticated: false, role: "unauthenticated".into() })
+}
+
+/// A cluster that accepts connections and never says a word.
+async fn silent() -> (TcpListener, String) {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    (socket, address)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_service_that_does_nothing_notices_its_successor_and_drops_what_runs() {
     let folder = tempfile::tempdir().unwrap();
-    let first = open(folder.path(), "first", 1).await;
-    let request = crate::operation::Request::by(towpath_plans::evidence::Actor {
-        name: "ann".into(),
-        authenticated: false,
-        role: "unauthenticated".into(),
-    });
-    let under_way = first.operations().begin("cutover", "views", &request);
+    let first = open(folder.path(), "first").await;
+    let under_way = first.operations().begin("cutover", "views", &ann());
     first.run(&under_way, std::future::pending());
-    let second = open(folder.path(), "second", 2).await;
+    let second = open(folder.path(), "second").await;
     let told = first.superseded().await.to_string();
     assert!(told.starts_with("linking service second (") && told.contains("fix:"), "{told}");
     assert_eq!(first.ready().unwrap_err(), told);
@@ -41,4 +82,57 @@ async fn a_service_that_does_nothing_notices_its_successor_and_drops_what_runs()
     assert_eq!((ended.exit_code, ended.problem), (Some(7), Some(told)));
     second.ready().unwrap();
     first.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_family_whose_cluster_hangs_is_cancelled_at_once_and_holds_up_no_other() {
+    let (folder, (_socket, address)) = (tempfile::tempdir().unwrap(), silent().await);
+    journaled(folder.path(), &["carts", "views"]).await;
+    let service = open_towards(folder.path(), "towpath", &address).await;
+    assert_eq!(service.starting().len(), 2);
+    // Whoever starts it is under way, and waits for the cluster.
+    while !service.turns.is_taken("views") {
+        tokio::task::yield_now().await;
+    }
+    let begun = service.env().elapsed();
+    let dry = service.cancel("views", &Request { dry_run: true, ..ann() }).await.unwrap().ended().await;
+    assert_eq!((dry.exit_code, service.starting().len()), (Some(exit::DONE), 2), "{dry:?}");
+    let ended = service.cancel("views", &ann()).await.unwrap().ended().await;
+    assert_eq!(ended.exit_code, Some(exit::DONE), "{ended:?}");
+    assert!(service.env().elapsed() - begun < Duration::from_secs(1));
+    assert_eq!(service.starting().into_keys().collect::<Vec<_>>(), ["carts"]);
+    let link = |family: &str| service.journal().recorded().families[family].link.state.clone();
+    assert_eq!((link("views"), link("carts")), (LinkState::Cancelled, LinkState::Created));
+    service.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_family_that_cannot_start_is_not_given_up_while_a_group_is_on_the_target() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = journaled(folder.path(), &["views"]).await;
+    let mut group = towpath_plans::transition::GroupMove::new("views", "ranker", 1);
+    group.state = towpath_plans::transition::GroupState::OnTarget;
+    assert_eq!(group.route(), Route::Target);
+    journal.append(Entry::Group(Box::new(group))).await.unwrap();
+    let service = open(folder.path(), "towpath").await;
+    let ended = service.cancel("views", &ann()).await.unwrap().ended().await;
+    assert_eq!(ended.exit_code, Some(exit::FAILED), "{ended:?}");
+    assert!(ended.problem.unwrap().contains("ranker"));
+    assert_eq!(service.starting().len(), 1);
+    service.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_waits_for_a_cluster_stops_within_the_grace() {
+    let (folder, (_socket, address)) = (tempfile::tempdir().unwrap(), silent().await);
+    journaled(folder.path(), &["views"]).await;
+    let service = open_towards(folder.path(), "towpath", &address).await;
+    let stuck = service.operations().begin("cutover", "views", &ann());
+    service.run(&stuck, std::future::pending());
+    let begun = service.env().elapsed();
+    service.close().await;
+    assert!(service.env().elapsed() - begun <= Duration::from_secs(6));
+    let ended = stuck.ended().await;
+    assert_eq!(ended.exit_code, Some(exit::UNKNOWN));
+    assert!(ended.problem.unwrap().contains("goes on from the journal"));
 }

@@ -153,58 +153,6 @@ impl Service {
         .await
     }
 
-    /// Gives the link up; refused while a group that reads its topics is not on the source. The mirror topics stay as they are.
-    ///
-    /// # Errors
-    /// The family is not known.
-    pub async fn cancel(
-        self: &Arc<Self>,
-        family: &str,
-        request: &Request,
-    ) -> Result<Arc<Operation>, LinkerError> {
-        let running = self.family(family)?;
-        let (service, asked) = (self.clone(), request.clone());
-        self.spawn("cancel", &running.clone(), None, request.clone(), move |operation| async move {
-            match service.cancel_running(&running, &asked, &operation).await {
-                Ok(ending) => ending,
-                Err(error) => Ending::failed(&error),
-            }
-        })
-        .await
-    }
-
-    async fn cancel_running(
-        &self,
-        running: &Arc<Running>,
-        request: &Request,
-        operation: &Operation,
-    ) -> Result<Ending, LinkerError> {
-        let away = self.journal.with(|recorded| recorded.groups_away(running.link.family()));
-        let event = LinkEvent::Cancel { groups_away: away };
-        towpath_plans::transition::link_transition(&running.record(), &event, self.env.now_ms())
-            .map_err(|why| watch::refused(&why))?;
-        if request.dry_run {
-            return Ok(dry(operation, "would drop the routes of its groups and stop mirroring for good"));
-        }
-        for (name, mover) in &running.movers {
-            mover.cancel(request).await?;
-            operation.step(Some(name), "its route at the target is dropped");
-        }
-        watch::change(&running.link, &running.record(), event).await?;
-        running.end().await;
-        self.families.write().remove(running.link.family());
-        operation.step(None, "mirroring has stopped for good; the mirror topics stay as they are");
-        Ok(state_ending(running))
-    }
-
-    /// Tries again to start a family whose link was journaled.
-    pub(super) async fn retry_start(self: &Arc<Self>, family: &str) {
-        tokio::select! {
-            () = self.tasks.stop().cancelled() => {}
-            () = self.start_until_it_runs(family) => {}
-        }
-    }
-
     pub(super) async fn spawn<F, Work>(
         self: &Arc<Self>,
         verb: &str,
@@ -279,12 +227,12 @@ fn groups_of(running: &Running, group: Option<&str>) -> Result<Vec<String>, Link
     }
 }
 
-fn dry(operation: &Operation, text: &str) -> Ending {
+pub(super) fn dry(operation: &Operation, text: &str) -> Ending {
     operation.step(None, format!("dry run: {text}"));
     Ending::done(json!({ "dry_run": true, "would": text }))
 }
 
-fn state_ending(running: &Running) -> Ending {
+pub(super) fn state_ending(running: &Running) -> Ending {
     Ending::done(json!({ "family": running.link.family(), "link": running.record() }))
 }
 

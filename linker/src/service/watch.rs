@@ -80,11 +80,14 @@ pub(super) async fn change(
     }
     link.journal.append(Entry::Link(after.clone())).await?;
     if after.state != before.state {
-        let reason = format!("{event:?}");
-        let body = Body::LinkChanged { from: before.state.clone(), to: after.state.clone(), reason };
-        link.ledger.record_signed(None, vec![body]).await?;
+        link.ledger.record_signed(None, vec![changed(before, &after, &event)]).await?;
     }
     Ok(after)
+}
+
+/// What evidence says of a link's change.
+pub(super) fn changed(before: &LinkRecord, after: &LinkRecord, event: &LinkEvent) -> Body {
+    Body::LinkChanged { from: before.state.clone(), to: after.state.clone(), reason: format!("{event:?}") }
 }
 
 /// What a link cannot do in its state, its fix apart.

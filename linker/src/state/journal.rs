@@ -231,6 +231,7 @@ mod tests {
             source_cluster_id: "a".into(),
             target_cluster_id: "b".into(),
             actor: "lead".into(),
+            request: None,
             at_ms: 1,
         }))
     }

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use towpath_plans::transition::{GroupMove, LinkRecord, LinkState, Position, Route};
 use towpath_plans::{Plan, PlanHash};
 
+use crate::operation::Request;
+
 /// One thing that was decided. Written before anything is done about it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -48,6 +50,9 @@ pub struct Linked {
     pub target_cluster_id: String,
     /// Who linked it.
     pub actor: String,
+    /// Who asked, and how, for evidence that a crash kept from being written. Absent in journals of before.
+    #[serde(default)]
+    pub request: Option<Request>,
     /// When, ms since the epoch.
     pub at_ms: i64,
 }
@@ -194,6 +199,7 @@ mod tests {
             source_cluster_id,
             target_cluster_id,
             actor,
+            request: None,
             at_ms: 1,
         }))
     }
