@@ -180,6 +180,9 @@ pub struct ServiceStatus {
     pub families: Vec<FamilyStatus>,
     /// Families that are linked and do not run yet, with the reason.
     pub starting: BTreeMap<String, String>,
+    /// Families that were given up or have ended, in order of names: what the journal says of them.
+    #[serde(default)]
+    pub ended: Vec<FamilyStatus>,
     /// When this was put together, ms since the epoch.
     pub observed_ms: i64,
 }
@@ -217,6 +220,32 @@ impl FamilyStatus {
     }
 }
 
+impl FamilyStatus {
+    /// What the journal says of a family that was given up or has ended; `None` of any other.
+    pub fn of_ended(service: &Service, family: &str) -> Option<FamilyStatus> {
+        let record = service.journal().with(|recorded| recorded.families.get(family).cloned())?;
+        if !record.is_over() {
+            return None;
+        }
+        let linked = &record.linked;
+        let seen = |name: &str, id: &str| ClusterSeen { name: name.to_owned(), id: id.to_owned() };
+        let verdict = Verdict::Inconclusive;
+        Some(FamilyStatus {
+            family: family.to_owned(),
+            plan_hash: linked.plan_hash.to_string(),
+            source: seen(&linked.plan.source, &linked.source_cluster_id),
+            target: seen(&linked.plan.target, &linked.target_cluster_id),
+            link: (&record.link).into(),
+            topics: Vec::new(),
+            groups: record.groups.into_values().map(unobserved).collect(),
+            diff: DiffSeen { verdict, records: 0, differences: 0, uncompared: 0 },
+            differences: Vec::new(),
+            alarms: Vec::new(),
+            observed_ms: service.env().now_ms(),
+        })
+    }
+}
+
 impl ServiceStatus {
     /// The status of everything that is linked, as of now.
     pub fn of(service: &Service) -> ServiceStatus {
@@ -225,6 +254,12 @@ impl ServiceStatus {
             version: env!("CARGO_PKG_VERSION").into(),
             families: service.families().iter().map(|running| FamilyStatus::of(running)).collect(),
             starting: service.starting(),
+            ended: service
+                .journal()
+                .with(|recorded| recorded.families.keys().cloned().collect::<Vec<_>>())
+                .iter()
+                .filter_map(|family| FamilyStatus::of_ended(service, family))
+                .collect(),
             observed_ms: service.env().now_ms(),
         }
     }

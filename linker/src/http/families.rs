@@ -34,7 +34,10 @@ pub async fn status(
     State(shared): State<Shared>,
     Path(family): Path<String>,
 ) -> Result<Json<FamilyStatus>, Refusal> {
-    Ok(Json(FamilyStatus::of(&*running(&shared, &family)?)))
+    match FamilyStatus::of_ended(&shared.service, &family) {
+        Some(ended) => Ok(Json(ended)),
+        None => Ok(Json(FamilyStatus::of(&*running(&shared, &family)?))),
+    }
 }
 
 /// `POST /v1/plans/check`: changes nothing.
@@ -232,16 +235,23 @@ pub async fn release_fence(
 
 /// The running family, or 404 when no plan of this name is linked.
 pub fn running(shared: &Shared, family: &str) -> Result<Arc<Running>, Refusal> {
-    known(shared, family)?;
-    Ok(shared.service.family(family)?)
+    shared.service.family(family).map_err(|error| unknown(shared, family, error))
 }
 
 fn known(shared: &Shared, family: &str) -> Result<(), Refusal> {
-    match shared.service.family(family) {
-        Err(LinkerError::Refused { problem, fix }) if !shared.service.starting().contains_key(family) => {
-            Err(Refusal::caller(StatusCode::NOT_FOUND, problem, fix))
+    match shared.service.starting().contains_key(family) {
+        true => Ok(()),
+        false => running(shared, family).map(drop),
+    }
+}
+
+/// A refusal about a family that was never linked is a 404.
+pub fn unknown(shared: &Shared, family: &str, error: LinkerError) -> Refusal {
+    match error {
+        LinkerError::Refused { problem, fix } if !shared.service.was_linked(family) => {
+            Refusal::caller(StatusCode::NOT_FOUND, problem, fix)
         }
-        _ => Ok(()),
+        error => error.into(),
     }
 }
 

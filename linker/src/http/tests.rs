@@ -18,6 +18,8 @@ use super::{Shared, router};
 use crate::config::ServiceConfig;
 use crate::operation::{Ending, OperationState, OperationView, Request};
 use crate::service::Service;
+use crate::state::journal::Journal;
+use crate::state::{Entry, Linked};
 
 struct Api {
     router: Router,
@@ -138,6 +140,53 @@ async fn a_superseded_service_answers_everything_with_who_acts_now() {
     }
     assert_eq!(first.answer("GET", "/readyz", None).await.status(), 503);
     assert_eq!(first.answer("GET", "/v1/operations", None).await.status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_family_keeps_its_status_and_its_evidence() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("file://{}", folder.path().display());
+    journaled(&store, "views").await;
+    let first = Api::open_on(&store, 1).await;
+    let (status, begun) = first.ask("POST", "/v1/families/views/cancel", Some(json!({}))).await;
+    assert_eq!(status, 202, "{begun}");
+    let id = begun["id"].as_str().unwrap();
+    first.service.operations().get(id).unwrap().ended().await;
+    // Months later, with a key of its own: the data folder was lost.
+    let api = Api::open_on(&store, 2).await;
+    let (status, seen) = api.ask("GET", "/v1/families/views/status", None).await;
+    assert_eq!((status, &seen["link"]["state"]), (200, &json!("cancelled")), "{seen}");
+    let (_, all) = api.ask("GET", "/v1/status", None).await;
+    assert_eq!((&all["families"], &all["ended"][0]["family"]), (&json!([]), &json!("views")));
+    let (status, lines) = api.ask("GET", "/v1/families/views/evidence", None).await;
+    let lines = lines["lines"].as_array().unwrap();
+    assert_eq!(status, 200);
+    assert!(lines.iter().any(|line| line.as_str().unwrap().contains("\"to\":\"cancelled\"")), "{lines:?}");
+    let bundle = api.answer("GET", "/v1/families/views/evidence/bundle", None).await;
+    let bundle = to_bytes(bundle.into_body(), 1 << 20).await.unwrap();
+    let verified = towpath_plans::evidence::verify_bytes(&bundle, None).unwrap();
+    assert_eq!(verified.header.entries, lines.len() as u64);
+    let (status, refused) = api.ask("POST", "/v1/families/views/cutover", Some(json!({}))).await;
+    assert_eq!(status, 409, "{refused}");
+    assert_eq!(api.ask("GET", "/v1/families/carts/evidence", None).await.0, 404);
+}
+
+/// A service before has linked this family.
+async fn journaled(store: &str, family: &str) {
+    let mut plan = towpath_plans::Plan::new(family, "legacy", "towpath");
+    plan.topics = vec![towpath_plans::model::TopicSelector::Name(family.into())];
+    let store = towpath_shared_log::open_store(store).await.unwrap();
+    let journal = Journal::open(store, Env::seeded(7, 0), "the one before").await.unwrap();
+    let linked = Linked {
+        plan_hash: plan.hash(),
+        plan,
+        source_cluster_id: "s".into(),
+        target_cluster_id: "t".into(),
+        actor: "ann".into(),
+        request: None,
+        at_ms: 1,
+    };
+    journal.append(Entry::Linked(Box::new(linked))).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

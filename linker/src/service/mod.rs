@@ -6,6 +6,7 @@
 mod adopt;
 mod cancel;
 mod check;
+mod evidence;
 mod fences;
 mod link;
 mod standing;
@@ -177,6 +178,10 @@ impl Service {
             Some(Family::Starting(starting)) => Err(LinkerError::refused(
                 format!("family {name} is linked and does not run yet: {}", starting.why),
                 "wait, or mend what it says; `towpath status` shows when it runs",
+            )),
+            None if self.was_linked(name) => Err(LinkerError::refused(
+                format!("family {name} is not linked any more"),
+                format!("`towpath evidence list {name}` shows what was; link its plan to mirror it again"),
             )),
             None => {
                 let known: Vec<String> = self.families.read().keys().cloned().collect();

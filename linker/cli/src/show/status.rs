@@ -24,6 +24,13 @@ pub struct View {
 /// One family.
 pub fn family(status: &FamilyStatus, view: View) -> String {
     let mut parts = vec![verdict(status)];
+    if is_over(status) {
+        if !status.groups.is_empty() {
+            parts.push(groups(status, view));
+        }
+        parts.push(format!("towpath evidence list {0}\ntowpath evidence export {0} --output {0}.evidence", status.family));
+        return trimmed(&parts.join("\n\n"));
+    }
     if !status.alarms.is_empty() {
         parts.push(status.alarms.iter().map(|alarm| format!("! {alarm}")).collect::<Vec<_>>().join("\n"));
     }
@@ -42,6 +49,11 @@ pub fn family(status: &FamilyStatus, view: View) -> String {
         parts.push(next(status));
     }
     trimmed(&parts.join("\n\n"))
+}
+
+/// Given up or ended: the journal's words are all there is.
+fn is_over(status: &FamilyStatus) -> bool {
+    matches!(status.link.state.as_str(), "cancelled" | "completed")
 }
 
 fn verdict(status: &FamilyStatus) -> String {
@@ -221,7 +233,7 @@ fn next(status: &FamilyStatus) -> String {
 /// A line per family.
 pub fn service(status: &ServiceStatus, view: View) -> String {
     let alarms: usize = status.families.iter().map(|family| family.alarms.len()).sum();
-    let all = status.families.len() + status.starting.len();
+    let all = status.families.len() + status.starting.len() + status.ended.len();
     let mut text = format!("{}: {all} families, {alarms} alarms\n", status.service);
     let heads = ["family", "link", "topics", "behind", "lag", "groups moved", "diff", "alarms"];
     let mut lines = table(&heads, view.colours);
@@ -245,6 +257,9 @@ pub fn service(status: &ServiceStatus, view: View) -> String {
     }
     for family in status.starting.keys() {
         lines.add_row([comfy_table::Cell::new(family), cell("starting", Tone::Odd)]);
+    }
+    for family in &status.ended {
+        lines.add_row([comfy_table::Cell::new(&family.family), comfy_table::Cell::new(&family.link.state)]);
     }
     numbers(&mut lines, &[2, 3, 4, 7]);
     at_most(&mut lines, 0, 35);
@@ -281,6 +296,7 @@ fn more(all: usize, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use towpath_linker::status::LinkSeen;
 
     use super::*;
 
@@ -334,6 +350,27 @@ mod tests {
         serde_json::from_value(status).unwrap()
     }
 
+    fn cancelled() -> FamilyStatus {
+        let mut status = sample();
+        status.family = "carts".into();
+        status.link = LinkSeen {
+            state: "cancelled".into(),
+            reason: "given up; every group is on the source".into(),
+            since_ms: None,
+        };
+        status.topics.clear();
+        status.groups.clear();
+        status
+    }
+
+    #[test]
+    fn a_cancelled_family_is_told_as_such_and_leads_to_its_evidence() {
+        let text = family(&cancelled(), View::default());
+        assert!(text.starts_with("carts: cancelled: given up"), "{text}");
+        assert!(text.ends_with("towpath evidence export carts --output carts.evidence"), "{text}");
+        assert!(!text.contains("lag"), "{text}");
+    }
+
     fn fits(text: &str) {
         for line in text.lines() {
             assert!(line.chars().count() <= usize::from(super::super::COLUMNS_MAX), "{line}");
@@ -361,6 +398,7 @@ mod tests {
             version: "0".into(),
             families: vec![sample()],
             starting: [("orders".to_owned(), "source: connect to cluster legacy: refused".to_owned())].into(),
+            ended: vec![cancelled()],
             observed_ms: 1,
         };
         let text = service(&status, View::default());
