@@ -5,7 +5,7 @@ mod estate;
 use estate::{Estate, Group};
 use serde_json::Value;
 use towpath_linker::operation::exit;
-use towpath_plans::transition::{GroupState, Verb};
+use towpath_plans::transition::{GroupState, LinkState, Verb};
 use towpath_tests::kafka::KafkaOptions;
 
 async fn a_live_group_is_evicted_moved_and_rolled_back(version: &str, settings: &'static [(&str, &str)]) {
@@ -152,5 +152,31 @@ async fn a_group_without_successors_is_not_moved_and_nothing_changes() {
     group.wait_for_commits(1).await;
     writer.stop();
     group.stop();
+    estate.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_link_survives_a_crash_before_it_was_told_and_a_service_that_takes_over() {
+    let estate = Estate::start("4.1.1").await;
+    estate.close_service().await;
+    estate.journal_plan().await;
+    estate.open_service().await;
+    assert_eq!(estate.link_state(), LinkState::Mirroring);
+    let lines = estate.evidence().await;
+    for word in ["\"verb\":\"link\"", "plan_adopted", "topic_linked", "\"to\":\"mirroring\""] {
+        assert_eq!(lines.matches(word).count(), 1, "{word} in {lines}");
+    }
+
+    let mut writer = estate.write_on();
+    let mut group = Group::start(&estate.legacy(), 3);
+    group.wait_for_commits(3).await;
+    estate.supersede_service().await;
+    let early = Group::start(&estate.towpath(), 3);
+    estate.wait_for_gates(Verb::Cutover).await;
+    assert_eq!(estate.run(Verb::Cutover).await["result"], "moved");
+    early.wait_for_commits(3).await;
+    group.stop();
+    writer.stop();
+    assert_eq!(estate.evidence().await.matches("plan_adopted").count(), 1);
     estate.stop().await;
 }

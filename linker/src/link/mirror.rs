@@ -122,6 +122,11 @@ impl Mirror {
         self.running.lock().stop.cancel();
     }
 
+    /// Whether nothing is read or written: it is paused, or its tasks have ended.
+    pub fn is_idle(&self) -> bool {
+        self.running.lock().tasks.is_empty()
+    }
+
     /// Stops reading and writing; what is in flight is settled or read again later.
     pub async fn pause(&self) {
         self.stop();

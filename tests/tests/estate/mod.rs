@@ -1,5 +1,7 @@
 //! A real Apache Kafka, Towpath's broker and the linking service in one process, with a writer and live groups.
 
+mod takeover;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -78,11 +80,7 @@ impl Estate {
 
     /// Links the family; `how` is what the plan says of its group.
     pub async fn link_with(&self, how: &str) {
-        let plan = format!(
-            "family: {FAMILY}\nsource: legacy\ntarget: towpath\ntopics: [{TOPIC}]\ngroups:\n  \
-             - {{ name: {GROUP}, {how} }}\nlink: {{ sync_interval: 500ms }}\n"
-        );
-        let operation = self.service().link("plan.yaml", &plan, &request()).await.unwrap();
+        let operation = self.service().link("plan.yaml", &plan(how), &request()).await.unwrap();
         let ended = operation.ended().await;
         assert_eq!(ended.exit_code, Some(exit::DONE), "{ended:#?}");
     }
@@ -201,12 +199,26 @@ impl Estate {
     }
 }
 
+/// The family's plan; `how` is what it says of its group.
+fn plan(how: &str) -> String {
+    format!(
+        "family: {FAMILY}\nsource: legacy\ntarget: towpath\ntopics: [{TOPIC}]\ngroups:\n  \
+         - {{ name: {GROUP}, {how} }}\nlink: {{ sync_interval: 500ms }}\n"
+    )
+}
+
 async fn serve(folder: &Path, legacy: &str, towpath: &str) -> Arc<Service> {
+    serve_from(folder, &folder.join("linker"), legacy, towpath).await
+}
+
+/// A service with its cache under `data`.
+async fn serve_from(folder: &Path, data: &Path, legacy: &str, towpath: &str) -> Arc<Service> {
     let text = format!(
         "clusters:\n  legacy: {{ bootstrap: \"{legacy}\" }}\n  towpath: {{ bootstrap: \"{towpath}\" }}\n\
-         store: \"file://{0}/journal\"\ndata: \"{0}/linker\"\n\
+         store: \"file://{0}/journal\"\ndata: \"{1}\"\n\
          limits: {{ fetch_wait_ms: 100, topic_check_ms: 500 }}\n",
-        folder.display()
+        folder.display(),
+        data.display()
     );
     let config = ServiceConfig::parse(&text, "service.yaml").unwrap();
     // A service that has just been closed gives its cache up when its last task has ended.
