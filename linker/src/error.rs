@@ -22,6 +22,19 @@ pub enum Kind {
     Bug,
 }
 
+impl Kind {
+    /// The word that documents and scripts know it by.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Caller => "caller",
+            Kind::Source => "source",
+            Kind::Target => "target",
+            Kind::Store => "store",
+            Kind::Bug => "bug",
+        }
+    }
+}
+
 /// An error of the linking service.
 #[derive(Debug, Error)]
 pub enum LinkerError {
@@ -116,6 +129,35 @@ impl LinkerError {
         }
     }
 
+    /// What failed, and what to do about it, told apart.
+    pub fn told(&self) -> (String, String) {
+        let text = self.to_string();
+        // Of several problems, each with its fix, the whole is the message.
+        let split = match text.matches("fix: ").count() {
+            1 => text.split_once("\nfix: ").or_else(|| text.split_once("; fix: ")),
+            _ => None,
+        };
+        match split {
+            Some((message, fix)) => (message.to_owned(), fix.to_owned()),
+            None => (text, self.usual_fix()),
+        }
+    }
+
+    /// What helps where the error itself does not say it.
+    fn usual_fix(&self) -> String {
+        match self {
+            LinkerError::Plan(_) => "mend each problem as its line says, then check again: towpath plan check FILE".into(),
+            LinkerError::Cluster { side, .. } => format!(
+                "make the {side} answer at the addresses under `clusters:` of the service's file, then repeat; \
+                 repeating is safe"
+            ),
+            LinkerError::Log(_) | LinkerError::Store(_) | LinkerError::Evidence(_) => {
+                "make the store that `store:` names answer and writable for this service, then repeat".into()
+            }
+            _ => "see `towpath status` and the service's log".into(),
+        }
+    }
+
     /// For `map_err` on a request to `side` while doing `what`.
     pub fn cluster(side: Side, what: impl Into<String>) -> impl FnOnce(ClientError) -> LinkerError {
         let what = what.into();
@@ -143,5 +185,32 @@ impl From<ChainError> for LinkerError {
 impl From<StoreError> for LinkerError {
     fn from(error: StoreError) -> LinkerError {
         LinkerError::Store(Box::new(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_has_a_message_and_a_fix_of_its_own() {
+        let cluster = LinkerError::cluster(Side::Source, "list topics")(ClientError::Unreachable {
+            address: "a:1".into(),
+            reason: "refused".into(),
+            fix: "start it".into(),
+        });
+        let log = LogError::Timeout { action: "read", path: "journal/1".into(), timeout_ms: 10 };
+        let all = [
+            LinkerError::refused("a group is away", "roll it back"),
+            LinkerError::Superseded { by: "linking service two".into() },
+            LinkerError::Bug("x".into()),
+            LinkerError::from(log),
+            cluster,
+        ];
+        for error in all {
+            let (message, fix) = error.told();
+            assert!(!message.is_empty() && !message.contains("fix:"), "{error}: {message}");
+            assert!(!fix.is_empty() && !fix.contains('\n'), "{error}: {fix}");
+        }
     }
 }

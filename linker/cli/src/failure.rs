@@ -1,7 +1,7 @@
 //! What a verb says when it fails: one line with what failed, one with what to do, and an exit code.
 
 use serde_json::{Value, json};
-use towpath_linker::error::{Kind, LinkerError};
+use towpath_linker::error::LinkerError;
 use towpath_linker::operation::exit;
 
 /// How a verb ended: an exit code, or why it failed.
@@ -68,7 +68,7 @@ impl From<anyhow::Error> for Failure {
         match error.downcast::<Failure>() {
             Ok(failure) => failure,
             Err(error) => match error.downcast_ref::<LinkerError>() {
-                Some(linker) => Failure::told(kind_word(linker.kind()), &format!("{error:#}"), exit::FAILED),
+                Some(linker) => Failure::told(linker.kind().as_str(), &format!("{error:#}"), exit::FAILED),
                 None => Failure::told("caller", &format!("{error:#}"), exit::FAILED),
             },
         }
@@ -77,23 +77,15 @@ impl From<anyhow::Error> for Failure {
 
 impl From<LinkerError> for Failure {
     fn from(error: LinkerError) -> Failure {
-        Failure::told(kind_word(error.kind()), &error.to_string(), exit::FAILED)
+        let (message, fix) = error.told();
+        let kind = error.kind().as_str().into();
+        Failure { kind, message, fix: Some(fix), exit_code: exit::FAILED }
     }
 }
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Failure {
         Failure::told("caller", &error.to_string(), exit::FAILED)
-    }
-}
-
-fn kind_word(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Caller => "caller",
-        Kind::Source => "source",
-        Kind::Target => "target",
-        Kind::Store => "store",
-        Kind::Bug => "bug",
     }
 }
 

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use super::body::{ERROR_SCHEMA, ErrorDocument, Problem};
-use crate::error::{Kind, LinkerError};
+use crate::error::LinkerError;
 
 /// An answer that is not a success.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,19 +46,8 @@ impl From<LinkerError> for Refusal {
             | LinkerError::Cache { .. } => StatusCode::SERVICE_UNAVAILABLE,
             LinkerError::Bug(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        let kind = match error.kind() {
-            Kind::Caller => "caller",
-            Kind::Source => "source",
-            Kind::Target => "target",
-            Kind::Store => "store",
-            Kind::Bug => "bug",
-        };
-        let text = error.to_string();
-        let (message, fix) = match text.rsplit_once("\nfix: ") {
-            Some((message, fix)) => (message.to_owned(), Some(fix.to_owned())),
-            None => (text, None),
-        };
-        Refusal { status, problem: Problem { kind: kind.into(), message, fix } }
+        let (message, fix) = error.told();
+        Refusal { status, problem: Problem { kind: error.kind().as_str().into(), message, fix: Some(fix) } }
     }
 }
 
