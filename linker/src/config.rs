@@ -93,6 +93,10 @@ pub struct Limits {
     pub topic_check_ms: u64,
     /// Requests that may run at once on the HTTP API.
     pub http_requests_max: usize,
+    /// Connections that may be open at once to the HTTP API.
+    pub http_connections_max: usize,
+    /// How long a connection may take until the head of its next request is complete, in ms.
+    pub http_head_ms: u64,
     /// Finished operations kept for `watch`.
     pub operations_kept_max: usize,
 }
@@ -106,6 +110,8 @@ impl Default for Limits {
             fetch_wait_ms: 500,
             topic_check_ms: 5_000,
             http_requests_max: 64,
+            http_connections_max: 256,
+            http_head_ms: 10_000,
             operations_kept_max: 1_000,
         }
     }

@@ -146,7 +146,9 @@ impl LinkerError {
     /// What helps where the error itself does not say it.
     fn usual_fix(&self) -> String {
         match self {
-            LinkerError::Plan(_) => "mend each problem as its line says, then check again: towpath plan check FILE".into(),
+            LinkerError::Plan(_) => {
+                "mend each problem as its line says, then check again: towpath plan check FILE".into()
+            }
             LinkerError::Cluster { side, .. } => format!(
                 "make the {side} answer at the addresses under `clusters:` of the service's file, then repeat; \
                  repeating is safe"

@@ -18,6 +18,8 @@ pub fn register(registry: &Registry, limits: &Limits) -> Result<(), LinkerError>
         ("limit_fetch_wait_ms", limits.fetch_wait_ms as i64),
         ("limit_topic_check_ms", limits.topic_check_ms as i64),
         ("limit_http_requests_max", limits.http_requests_max as i64),
+        ("limit_http_connections_max", limits.http_connections_max as i64),
+        ("limit_http_head_ms", limits.http_head_ms as i64),
         ("limit_operations_kept_max", limits.operations_kept_max as i64),
     ];
     for (name, value) in all {

@@ -4,6 +4,7 @@
 //! not a success is a document `{schema, error: {kind, message, fix}}`.
 
 pub mod body;
+mod connections;
 mod events;
 mod evidence;
 mod families;
@@ -24,14 +25,21 @@ use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use towpath_plans::evidence::Verified;
 
+use crate::config::ServiceConfig;
 use crate::error::LinkerError;
 use crate::service::Service;
+use connections::Connections;
 use guard::{Guard, Right};
 use limits::Limiter;
 use problem::Refusal;
+
+/// Makes the page that a person can read of a bundle that was verified. What it looks like is not this room's.
+pub type ReportPage = fn(bundle: &str, verified: &Verified) -> String;
 
 /// What handlers share.
 #[derive(Clone)]
@@ -40,25 +48,38 @@ struct Shared {
     /// Streams of events end when the service drains.
     stop: CancellationToken,
     limiter: Arc<Limiter>,
+    report: ReportPage,
 }
 
-/// Serves the API on `socket` until `stop`; requests under way are answered, streams of events end.
-///
-/// # Errors
-/// A token of the service's file cannot be read or is not safe, or the socket fails.
-pub async fn serve(
-    service: Arc<Service>,
-    socket: TcpListener,
-    stop: CancellationToken,
-) -> Result<(), LinkerError> {
-    let guard = Arc::new(Guard::new(&service.config().tokens)?);
-    gauges::register(service.registry(), &service.config().limits)?;
-    let limiter = Limiter::new(service.config().limits.http_requests_max, service.registry())?;
-    let router = router(Shared { service, stop: stop.clone(), limiter }, guard);
-    axum::serve(socket, router)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
-        .map_err(|error| LinkerError::Bug(format!("the HTTP API ended: {error}")))
+/// The API, ready to serve: whatever is wrong with its part of the service's file has been found.
+pub struct Api {
+    guard: Arc<Guard>,
+    limiter: Arc<Limiter>,
+    connections: Connections,
+    report: ReportPage,
+}
+
+impl Api {
+    /// Reads the tokens and registers the metrics. Opens nothing.
+    ///
+    /// # Errors
+    /// A token of the service's file cannot be read or is not safe.
+    pub fn new(config: &ServiceConfig, registry: &Registry, report: ReportPage) -> Result<Api, LinkerError> {
+        gauges::register(registry, &config.limits)?;
+        Ok(Api {
+            guard: Arc::new(Guard::new(&config.tokens)?),
+            limiter: Limiter::new(config.limits.http_requests_max, registry)?,
+            connections: Connections::new(&config.limits, registry)?,
+            report,
+        })
+    }
+
+    /// Serves `service` on `socket` until `stop`; requests under way are answered, streams of events end.
+    pub async fn serve(self, service: Arc<Service>, socket: TcpListener, stop: CancellationToken) {
+        let Api { guard, limiter, connections, report } = self;
+        let shared = Shared { service, stop: stop.clone(), limiter, report };
+        connections.serve(socket, router(shared, guard), stop).await;
+    }
 }
 
 /// Middleware: a service that another one has taken over from knows nothing that counts any more. Operations are
@@ -88,7 +109,8 @@ fn router(shared: Shared, guard: Arc<Guard>) -> Router {
         .route("/v1/operations/{id}/events", get(events::follow));
     let audit = Router::new()
         .route(&family("evidence"), get(evidence::lines))
-        .route(&family("evidence/bundle"), get(evidence::bundle));
+        .route(&family("evidence/bundle"), get(evidence::bundle))
+        .route(&family("evidence/report"), get(evidence::report));
     let operate = Router::new()
         .route("/v1/plans/check", post(families::check))
         .route("/v1/links", post(families::link))

@@ -15,7 +15,7 @@ use towpath_plans::evidence::Actor;
 use super::guard::Guard;
 use super::limits::Limiter;
 use super::{Shared, router};
-use crate::config::ServiceConfig;
+use crate::config::{Role, ServiceConfig, TokenConfig};
 use crate::operation::{Ending, OperationState, OperationView, Request};
 use crate::service::Service;
 use crate::state::journal::Journal;
@@ -34,6 +34,10 @@ impl Api {
     }
 
     async fn open_on(store: &str, seed: u64) -> Api {
+        Api::open_with(store, seed, &[]).await
+    }
+
+    async fn open_with(store: &str, seed: u64, tokens: &[TokenConfig]) -> Api {
         let data = tempfile::tempdir().unwrap();
         let text = format!(
             "clusters: {{ legacy: {{ bootstrap: 127.0.0.1:1 }} }}\nstore: {store}\ndata: {}\n",
@@ -44,8 +48,9 @@ impl Api {
         let service = Service::open(config, Env::seeded(seed, 0), registry.clone()).await.unwrap();
         let stop = CancellationToken::new();
         let limiter = Limiter::new(2, &registry).unwrap();
-        let shared = Shared { service: service.clone(), stop: stop.clone(), limiter };
-        Api { router: router(shared, Arc::new(Guard::new(&[]).unwrap())), service, stop, _data: data }
+        let report = |bundle: &str, _: &towpath_plans::evidence::Verified| format!("<html>{bundle}");
+        let shared = Shared { service: service.clone(), stop: stop.clone(), limiter, report };
+        Api { router: router(shared, Arc::new(Guard::new(tokens).unwrap())), service, stop, _data: data }
     }
 
     async fn answer(&self, method: &str, path: &str, body: Option<Value>) -> axum::response::Response {
@@ -93,6 +98,7 @@ async fn every_refusal_is_a_document_with_a_fix() {
         assert_eq!(document["schema"], "towpath/error/v1", "{method} {path}");
         let error = &document["error"];
         assert!(error["kind"] == "caller" && error["message"].is_string(), "{method} {path}: {document}");
+        assert!(error["fix"].is_string(), "{method} {path}: {document}");
     }
 }
 
@@ -166,9 +172,40 @@ async fn a_cancelled_family_keeps_its_status_and_its_evidence() {
     let bundle = to_bytes(bundle.into_body(), 1 << 20).await.unwrap();
     let verified = towpath_plans::evidence::verify_bytes(&bundle, None).unwrap();
     assert_eq!(verified.header.entries, lines.len() as u64);
+    let report = api.answer("GET", "/v1/families/views/evidence/report", None).await;
+    assert_eq!(report.status(), 200);
+    assert_eq!(report.headers()["content-type"], "text/html; charset=utf-8");
+    let page = to_bytes(report.into_body(), 1 << 20).await.unwrap();
+    assert!(page.starts_with(b"<html>towpath-evidence"), "{}", String::from_utf8_lossy(&page));
+    assert_eq!(api.ask("GET", "/v1/families/carts/evidence/report", None).await.0, 404);
     let (status, refused) = api.ask("POST", "/v1/families/views/cutover", Some(json!({}))).await;
     assert_eq!(status, 409, "{refused}");
     assert_eq!(api.ask("GET", "/v1/families/carts/evidence", None).await.0, 404);
+}
+
+#[tokio::test(start_paused = true)]
+async fn why_it_is_not_ready_is_told_to_those_who_may_read_status() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("file://{}", folder.path().display());
+    journaled(&store, "views").await;
+    let file = folder.path().join("token");
+    std::fs::write(&file, "viewer-token-0123456789").unwrap();
+    let token = format!("file:{}", file.display());
+    let viewer = TokenConfig { name: "ann".into(), role: Role::Viewer, token };
+    let api = Api::open_with(&store, 1, &[viewer]).await;
+    let ready = async |token: Option<&str>| {
+        let mut request = HttpRequest::builder().uri("/readyz").header("host", "localhost");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let answer = api.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let status = answer.status().as_u16();
+        (status, String::from_utf8(to_bytes(answer.into_body(), 1 << 16).await.unwrap().to_vec()).unwrap())
+    };
+    assert_eq!(ready(None).await, (503, "not ready\n".into()));
+    assert_eq!(ready(Some("wrong")).await, (503, "not ready\n".into()));
+    let (status, why) = ready(Some("viewer-token-0123456789")).await;
+    assert!(status == 503 && why.contains("family views"), "{why}");
 }
 
 /// A service before has linked this family.

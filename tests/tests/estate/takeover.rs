@@ -40,7 +40,9 @@ impl Estate {
         let told = before.superseded().await.to_string();
         assert!(told.starts_with("linking service towpath ("), "{told}");
         assert!(link.ledger.writable().await.is_err());
-        wait::until("the mirror to end", LIMIT, async || Ok(link.mirror.is_idle().then_some(()))).await.unwrap();
+        wait::until("the mirror to end", LIMIT, async || Ok(link.mirror.is_idle().then_some(())))
+            .await
+            .unwrap();
         *self.service.lock() = Some(after);
         wait::until("the family to run", LIMIT, async || Ok(self.service().ready().is_ok().then_some(())))
             .await

@@ -13,8 +13,7 @@ use tokio_util::sync::CancellationToken;
 use towpath_env::Env;
 use towpath_linker::config::ServiceConfig;
 use towpath_linker::diff::DiffReport;
-use towpath_linker::error::LinkerError;
-use towpath_linker::http;
+use towpath_linker::http::Api as ServiceApi;
 use towpath_linker::http::body::{LinkBody, VerbBody};
 use towpath_linker::operation::{OperationState, OperationView, exit};
 use towpath_linker::service::Service;
@@ -82,7 +81,7 @@ pub struct DiffSeen {
 /// The service and the way to it.
 pub struct Desk {
     service: Arc<Service>,
-    served: JoinHandle<Result<(), LinkerError>>,
+    served: JoinHandle<()>,
     stop: CancellationToken,
     api: Api,
     plan: String,
@@ -125,11 +124,13 @@ impl Desk {
         let plan = std::fs::read_to_string(written(estate, "product-views.yaml", &plan)?)?;
 
         let config = ServiceConfig::read(&file)?;
+        let registry = prometheus::Registry::new();
+        let api = ServiceApi::new(&config, &registry, crate::evidence::report)?;
         let socket = TcpListener::bind(config.http).await.context("no loopback port is free")?;
         let address = socket.local_addr()?;
-        let service = Service::open(config, env.clone(), prometheus::Registry::new()).await?;
+        let service = Service::open(config, env.clone(), registry).await?;
         let stop = CancellationToken::new();
-        let served = tokio::spawn(http::serve(Arc::clone(&service), socket, stop.clone()));
+        let served = tokio::spawn(api.serve(Arc::clone(&service), socket, stop.clone()));
         let talk = Talk { service: format!("http://{address}"), token: None, json: true };
         Ok(Desk { service, served, stop, api: talk.api()?, plan, key: signer.public() })
     }

@@ -28,7 +28,10 @@ pub fn family(status: &FamilyStatus, view: View) -> String {
         if !status.groups.is_empty() {
             parts.push(groups(status, view));
         }
-        parts.push(format!("towpath evidence list {0}\ntowpath evidence export {0} --output {0}.evidence", status.family));
+        parts.push(format!(
+            "towpath evidence list {0}\ntowpath evidence export {0} --output {0}.evidence",
+            status.family
+        ));
         return trimmed(&parts.join("\n\n"));
     }
     if !status.alarms.is_empty() {
