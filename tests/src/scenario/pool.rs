@@ -10,9 +10,12 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
+use towpath_wire::client::Client;
+use towpath_wire::client::admin::{describe_groups, leave_group};
+
 use super::topics::{CALL_MAX, all_partitions, topics_of};
 use crate::kafka::{Kafka, KafkaOptions};
-use crate::wait;
+use crate::{mirroring, wait};
 
 type Properties = BTreeMap<String, String>;
 
@@ -57,11 +60,12 @@ async fn empty(bootstrap: &str) -> Result<()> {
         let groups = lister.fetch_group_list(None, CALL_MAX)?;
         Ok(groups.groups().iter().map(|group| group.name().to_owned()).collect())
     };
-    // Members that were killed linger until their session ends.
+    let client = mirroring::connect(bootstrap).await?;
     wait::until("all groups to be deleted", Duration::from_secs(30), async || {
         let groups = list()?;
         let names: Vec<&str> = groups.iter().map(String::as_str).collect();
         if !names.is_empty() {
+            put_out_all(&client, &names).await?;
             admin.delete_groups(&names, &options).await?;
         }
         Ok(names.is_empty().then_some(()))
@@ -78,4 +82,15 @@ async fn empty(bootstrap: &str) -> Result<()> {
         Ok(all_partitions(bootstrap, None).await?.is_empty().then_some(()))
     })
     .await
+}
+
+/// Members that were killed, and fences of services that are gone, would linger until their sessions end.
+async fn put_out_all(client: &Client, groups: &[&str]) -> Result<()> {
+    for (group, described) in describe_groups(client, groups).await? {
+        let members: Vec<String> = described?.members.into_iter().map(|member| member.member_id).collect();
+        if !members.is_empty() {
+            leave_group(client, &group, &members, "the scenario has ended").await?;
+        }
+    }
+    Ok(())
 }

@@ -161,9 +161,14 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// Keeps the folder for a look at it; gives its path.
+    /// Keeps the folder, with the logs of the clusters that the case used, for a look at it; gives its path.
     pub(super) fn keep(&mut self) -> Result<PathBuf> {
         self.folder.disable_cleanup(true);
+        for (name, node) in &self.nodes {
+            if let RunningNode::Kafka { kafka, .. } = node {
+                std::fs::copy(kafka.log_path(0), self.folder.path().join(format!("{name}.kafka.log")))?;
+            }
+        }
         Ok(self.folder.path().to_owned())
     }
 }
