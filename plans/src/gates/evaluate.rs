@@ -249,7 +249,15 @@ impl Judge<'_> {
                 let fix = "mend NTP on the machine whose clock is off, or raise gates.clock_skew_max";
                 return Finding::fail(observed, "lag and pause could not be trusted", fix);
             }
-            Finding::pass(observed)
+            if skew.unseen.is_empty() {
+                return Finding::pass(observed);
+            }
+            let reason = format!(
+                "the clocks that show themselves meet the limit; that of the {} is not known, and keeps nobody from \
+                 moving",
+                skew.unseen.join(" and the ")
+            );
+            Finding { reason, ..Finding::pass(observed) }
         })
     }
 

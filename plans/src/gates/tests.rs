@@ -264,6 +264,7 @@ fn permissions_evidence_skew_and_way_back_each_refuse_with_their_fix() {
         (Verdict::Pass, Some("3ms; not to be seen: source")),
         "a cluster that shows its clock to nobody keeps nobody from moving"
     );
+    assert!(gate.reason.contains("that of the source is not known"), "{}", gate.reason);
     seen.clock_skew = now(ClockSkewObserved { largest_ms: 501, unseen });
     assert_eq!(refusing(&plan(), &seen).name, GateName::ClockSkew);
     let mut seen = well();
