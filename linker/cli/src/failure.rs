@@ -45,9 +45,13 @@ impl Failure {
         Failure { kind: kind.into(), message: message.into(), fix, exit_code }
     }
 
-    /// The error part of a `--json` document.
+    /// The error part of a `--json` document. It always has a fix: of several problems each line has its own.
     pub fn document(&self) -> Value {
-        json!({ "kind": self.kind, "message": self.message, "fix": self.fix })
+        let fix = self.fix.as_deref().unwrap_or(match self.message.contains("fix: ") {
+            true => "do what each line of the message says",
+            false => "see `towpath status` and the service's log",
+        });
+        json!({ "kind": self.kind, "message": self.message, "fix": fix })
     }
 }
 
@@ -100,6 +104,7 @@ mod tests {
         let behind = Failure::told("caller", "p.yaml:1:1: unknown field; fix: drop it", 1);
         assert_eq!(behind.fix.as_deref(), Some("drop it"));
         let two = Failure::told("caller", "p.yaml:1:1: x; fix: a\np.yaml:2:1: y; fix: b", 1);
+        assert_eq!(two.document()["fix"], "do what each line of the message says");
         assert_eq!((two.fix, two.message.lines().count()), (None, 2));
     }
 
