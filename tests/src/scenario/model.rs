@@ -601,6 +601,8 @@ pub struct Repeat {
 pub struct AwaitExit {
     /// The daemon.
     pub node: String,
+    /// Its exit code; without one, however it ends.
+    pub code: Option<i32>,
     /// The limit.
     #[serde(default = "one_minute")]
     pub within_s: u64,

@@ -176,7 +176,13 @@ impl World<'_> {
     /// Waits for the end of a daemon that nobody stops.
     pub(super) async fn await_exit(&mut self, step: &AwaitExit) -> Result<()> {
         let limit = Duration::from_secs(step.within_s);
-        self.daemon(&step.node)?.ended(limit).await.map(drop)
+        let status = self.daemon(&step.node)?.ended(limit).await?;
+        match step.code {
+            Some(code) if status.code() != Some(code) => {
+                bail!("{} ended with {status}, not {code}", step.node)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Sets the environment of a daemon's later starts.
