@@ -25,7 +25,8 @@ pub struct ServiceConfig {
     /// Address of the HTTP API, health and metrics.
     #[serde(default = "default_http")]
     pub http: SocketAddr,
-    /// Name of this linking service: its fence members and principals carry it.
+    /// Name of this linking service: clusters know its connections, and so its fence members, by the client id
+    /// `NAME-link`, and the diff's readers by `NAME-link-diff`.
     #[serde(default = "default_name")]
     pub name: String,
     /// Reference to the Ed25519 private key (PKCS#8 PEM) that signs evidence; without one the service keeps a key

@@ -76,7 +76,6 @@ async fn linked(topic: &str, cache: &Path, shape: impl FnOnce(&mut Plan)) -> Lin
     let cache = Cache::open(cache).unwrap();
     let mirror = mirroring.mirror.clone();
     let link = Link {
-        service: "towpath".into(),
         plan_hash: plan.hash(),
         plan: Arc::new(plan),
         source: source.clone(),

@@ -23,8 +23,6 @@ use translate::Translator;
 
 /// One linked plan: what group moves, diff and status work on. Shared as `Arc<Link>`.
 pub struct Link {
-    /// The linking service's name (`name:` in its file).
-    pub service: String,
     /// The plan in force.
     pub plan: Arc<Plan>,
     /// Its hash.

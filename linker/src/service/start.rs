@@ -187,7 +187,6 @@ impl Service {
         follow.look().await?;
         let translator = Translator::new(&plan.family, mirror.clone(), Arc::new(self.cache.clone()));
         let link = Link {
-            service: self.config.name.clone(),
             plan_hash: linked.plan_hash,
             plan,
             source,
