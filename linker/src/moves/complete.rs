@@ -10,6 +10,7 @@ use towpath_wire::client::To;
 
 use super::mover::Mover;
 use super::run::Run;
+use crate::cluster::Cluster;
 use crate::error::LinkerError;
 use crate::operation::{Ending, Request};
 
@@ -49,7 +50,7 @@ impl Mover {
         let stop = match self.deny_acl().await {
             Some(stop) => stop,
             None if accept_no_stop => format!("accepted by {}: nothing durable stops it", request.actor.name),
-            None => return Err(self.no_stop()),
+            None => return Err(no_stop(group, &self.link.source)),
         };
         if request.dry_run {
             self.settle_evidence(run).await;
@@ -79,15 +80,32 @@ impl Mover {
             acls.into_iter().find(|acl| STOPPING.contains(&acl.operation) && acl.host.as_str() == "*")?;
         Some(format!("a deny ACL for {} on group {}", acl.principal.as_str(), self.group.name))
     }
+}
 
-    fn no_stop(&self) -> LinkerError {
-        let (group, bootstrap) = (&self.group.name, self.link.source.config.bootstrap.join(","));
-        LinkerError::refused(
-            format!("nothing durable stops consumers of group {group} at {}", self.link.source.name),
-            format!(
-                "kafka-acls.sh --bootstrap-server {bootstrap} --add --deny-principal 'User:*' --operation Read \
-                 --group '{group}'; or accept that nothing stops them"
-            ),
-        )
+/// Completing is refused as long as anybody could join the group at the source.
+fn no_stop(group: &str, source: &Cluster) -> LinkerError {
+    let bootstrap = source.config.bootstrap.join(",");
+    LinkerError::refused(
+        format!("nothing durable stops consumers of group {group} at {}", source.name),
+        stops(group, &bootstrap),
+    )
+}
+
+fn stops(group: &str, bootstrap: &str) -> String {
+    format!(
+        "kafka-acls.sh --bootstrap-server {bootstrap} --add --deny-principal 'User:*' --operation Read --group \
+         '{group}'; or accept with --accept-no-stop that nothing stops them"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_cannot_stop_the_group_learns_how_to_accept_that() {
+        let fix = stops("ranker", "legacy:9092");
+        assert!(fix.contains("--deny-principal") && fix.contains("--group 'ranker'"), "{fix}");
+        assert!(fix.contains("--accept-no-stop"), "{fix}");
     }
 }
