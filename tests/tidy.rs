@@ -120,13 +120,33 @@ fn nothing_in(violations: Vec<String>) {
     assert!(violations.is_empty(), "{} violations:\n{}\n", violations.len(), violations.join("\n"));
 }
 
-/// Every crate's folder and `Cargo.toml`.
+/// Every crate's folder and `Cargo.toml`; the fuzzers, which stand beside the workspace, are none.
 fn crates() -> Vec<(PathBuf, toml::Table)> {
-    let manifests = tracked().into_iter().filter(|file| file.path.ends_with("/Cargo.toml"));
-    let crates = manifests
-        .filter(|file| !file.path.contains("/fuzz/"))
-        .map(|file| (Path::new(&file.path).parent().unwrap().to_owned(), file.text.parse().unwrap()));
-    crates.collect()
+    manifests().into_iter().filter(|(folder, _)| !folder.ends_with("fuzz")).collect()
+}
+
+/// Every folder with a `Cargo.toml` of its own, and that file.
+fn manifests() -> Vec<(PathBuf, toml::Table)> {
+    let files = tracked().into_iter().filter(|file| file.path.ends_with("/Cargo.toml"));
+    let parsed = |file: Tracked| {
+        let folder = Path::new(&file.path).parent().unwrap().to_owned();
+        (folder, file.text.parse().unwrap())
+    };
+    files.map(parsed).collect()
+}
+
+/// Where the sources of one crate stand: folders, and files that its `Cargo.toml` names.
+fn homes(folder: &Path, manifest: &toml::Table) -> Vec<PathBuf> {
+    let usual = ["src", "tests", "examples", "benches"].map(|home| folder.join(home));
+    let kinds = ["lib", "bin", "test", "bench", "example"].into_iter().filter_map(|kind| manifest.get(kind));
+    let targets = kinds.flat_map(|kind| kind.as_array().cloned().unwrap_or_else(|| vec![kind.clone()]));
+    let named = targets.filter_map(|target| {
+        let path = Path::new(target.get("path")?.as_str()?);
+        // Modules stand beside a target's root, unless that is the crate's own folder.
+        let beside = path.parent().filter(|parent| *parent != Path::new(""));
+        Some(folder.join(beside.unwrap_or(path)))
+    });
+    usual.into_iter().chain(named).collect()
 }
 
 fn package_name(manifest: &toml::Table) -> &str {
@@ -150,6 +170,15 @@ fn rooms_import_only_along_the_arrows() {
         }
     }
     nothing_in(violations);
+}
+
+#[test]
+fn every_source_stands_in_its_crate() {
+    let homes: Vec<PathBuf> =
+        manifests().iter().flat_map(|(folder, manifest)| homes(folder, manifest)).collect();
+    let stray = |file: &Tracked| !homes.iter().any(|home| Path::new(&file.path).starts_with(home));
+    let strays = sources().into_iter().filter(stray);
+    nothing_in(strays.map(|file| format!("{}: belongs to no crate", file.path)).collect());
 }
 
 #[test]
