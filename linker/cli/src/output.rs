@@ -1,7 +1,9 @@
 //! The only place that writes to the terminal: people's text or one JSON document to stdout, progress and errors
 //! to stderr.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 use serde_json::json;
@@ -24,13 +26,15 @@ pub struct Output {
     schema: String,
     json: bool,
     colours: bool,
+    /// Nobody reads stdout any more.
+    closed: Arc<AtomicBool>,
 }
 
 impl Output {
     /// The output of `verb`; with `json`, one document of schema `towpath/VERB/v1`.
     pub fn new(verb: &str, json: bool) -> Output {
         let colours = !json && std::io::stdout().is_terminal() && colours_wanted();
-        Output { schema: format!("towpath/{verb}/v1"), json, colours }
+        Output { schema: format!("towpath/{verb}/v1"), json, colours, closed: Arc::default() }
     }
 
     /// Whether stdout shows colours.
@@ -43,10 +47,15 @@ impl Output {
         !self.json && std::io::stdout().is_terminal()
     }
 
+    /// Whether the reader of stdout has gone: what is shown again and again ends then.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
     /// A result: `text` for people, or `document` (a struct) for scripts, behind its schema.
     ///
     /// # Errors
-    /// Stdout is closed.
+    /// Stdout cannot be written. A reader that has gone (`| head`) is no failure.
     pub fn result(&self, text: &str, document: &impl Serialize) -> Result<(), Failure> {
         match self.json {
             true => self.line(&self.document(document)?),
@@ -73,9 +82,17 @@ impl Output {
 
     /// One line (or several) to stdout, at once.
     fn line(&self, text: &str) -> Result<(), Failure> {
-        let mut stdout = std::io::stdout().lock();
-        writeln!(stdout, "{text}")?;
-        Ok(stdout.flush()?)
+        self.line_to(&mut std::io::stdout().lock(), text)
+    }
+
+    fn line_to(&self, stdout: &mut impl Write, text: &str) -> Result<(), Failure> {
+        match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                self.closed.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            written => Ok(written?),
+        }
     }
 }
 
@@ -92,6 +109,27 @@ pub fn colours_wanted() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Full(ErrorKind);
+
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_has_seen_enough_is_no_failure() {
+        let output = Output::new("status", false);
+        output.line_to(&mut Full(ErrorKind::StorageFull), "text").unwrap_err();
+        assert!(!output.is_closed());
+        output.line_to(&mut Full(ErrorKind::BrokenPipe), "text").unwrap();
+        assert!(output.is_closed());
+    }
 
     #[test]
     fn a_document_names_its_schema_first() {

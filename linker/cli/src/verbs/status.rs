@@ -71,7 +71,7 @@ fn text(seen: &Seen, arguments: &Arguments, output: &Output) -> String {
     }
 }
 
-/// Until interrupted. A service that does not answer for a while is told and waited for; one that refuses, or was
+/// Until interrupted, or nobody reads stdout any more. A service that does not answer for a while is told and waited for; one that refuses, or was
 /// never there, ends the watch.
 async fn watch(api: &Api, arguments: &Arguments, output: &Output) -> Ended {
     let env = Env::real();
@@ -92,6 +92,9 @@ async fn watch(api: &Api, arguments: &Arguments, output: &Output) -> Ended {
                 Some(screen) => screen.set_message(format!("{failure}\nwaiting for it")),
                 None => output.failure(&failure),
             },
+        }
+        if output.is_closed() {
+            return Ok(exit::DONE);
         }
         env.sleep(LOOK_EVERY).await;
     }
