@@ -38,6 +38,9 @@ pub struct Arguments {
     /// YAML file with the same keys and more (limits, node_id, auto_create_topics, …)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Print one JSON document when it ends: why, if it failed
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

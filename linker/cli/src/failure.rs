@@ -31,27 +31,47 @@ impl Failure {
         }
     }
 
-    /// From a text that may end in `fix: …`, on a line of its own or behind a semicolon.
+    /// From a text that may end in `fix: …`, on a line of its own or behind a semicolon. A text without one gets the
+    /// fix that is usual for its kind.
     pub fn told(kind: &str, text: &str, exit_code: u8) -> Failure {
         // Of several problems, each with its fix, the whole is the message.
-        let split = match text.matches("fix: ").count() {
-            1 => text.split_once("\nfix: ").or_else(|| text.split_once("; fix: ")),
-            _ => None,
-        };
-        let (message, fix) = match split {
-            Some((message, fix)) => (message, Some(fix.to_owned())),
-            None => (text, None),
+        let (message, fix) = match text.matches(FIX).count() {
+            0 => (text, Some(usual_fix(kind).to_owned())),
+            1 => match text.split_once("\nfix: ").or_else(|| text.split_once("; fix: ")) {
+                Some((message, fix)) => (message, Some(fix.to_owned())),
+                None => (text, None),
+            },
+            _ => (text, None),
         };
         Failure { kind: kind.into(), message: message.into(), fix, exit_code }
     }
 
-    /// The error part of a `--json` document. It always has a fix: of several problems each line has its own.
+    /// The error part of a `--json` document: each has a kind, a message and a fix.
     pub fn document(&self) -> Value {
-        let fix = self.fix.as_deref().unwrap_or(match self.message.contains("fix: ") {
-            true => "do what each line of the message says",
-            false => "see `towpath status` and the service's log",
+        let fix = self.fix.clone().unwrap_or_else(|| {
+            let each = self.message.lines().filter_map(|line| Some(line.split_once(FIX)?.1));
+            match each.collect::<Vec<_>>() {
+                none if none.is_empty() => usual_fix(&self.kind).to_owned(),
+                each => each.join("; "),
+            }
         });
         json!({ "kind": self.kind, "message": self.message, "fix": fix })
+    }
+}
+
+/// What stands before a fix.
+const FIX: &str = "fix: ";
+
+/// What to do about a failure that does not say it itself.
+fn usual_fix(kind: &str) -> &'static str {
+    match kind {
+        "source" => "see that the source is up and lets the service in, then try again",
+        "target" => "see that the target is up and lets the service in, then try again",
+        "store" => "see that the object store is up and lets the service in, then try again",
+        "service" => "see what the service logs, then try again",
+        "operation" => "see `towpath status`",
+        "bug" => "report this with what the service logs",
+        _ => "mend what is named, then try again",
     }
 }
 
@@ -104,8 +124,19 @@ mod tests {
         let behind = Failure::told("caller", "p.yaml:1:1: unknown field; fix: drop it", 1);
         assert_eq!(behind.fix.as_deref(), Some("drop it"));
         let two = Failure::told("caller", "p.yaml:1:1: x; fix: a\np.yaml:2:1: y; fix: b", 1);
-        assert_eq!(two.document()["fix"], "do what each line of the message says");
         assert_eq!((two.fix, two.message.lines().count()), (None, 2));
+    }
+
+    #[test]
+    fn a_failure_of_every_kind_has_a_fix_for_scripts() {
+        for kind in ["caller", "source", "target", "store", "service", "operation", "bug"] {
+            let document = Failure::told(kind, "something failed", 1).document();
+            assert!(document["fix"].as_str().is_some_and(|fix| !fix.is_empty()), "{document}");
+        }
+        let two = Failure::told("caller", "p.yaml:1:1: x; fix: a\np.yaml:2:1: y\nfix: b", 1);
+        assert_eq!(two.document()["fix"], "a; b");
+        let io = Failure::from(std::io::Error::other("no")).to_string();
+        assert_eq!(io.lines().count(), 2, "{io}");
     }
 
     #[test]

@@ -100,13 +100,13 @@ fn main() -> ExitCode {
 /// Where the verb's result goes, and how it ended.
 fn run(verb: Verb) -> (Output, Ended) {
     match verb {
-        Verb::Broker(arguments) => (Output::new("broker", false), done(broker::run(arguments))),
+        Verb::Broker(arguments) => daemon("broker", arguments.json, || done(broker::run(arguments))),
         Verb::Demo(arguments) => {
             let output = arguments.output();
             let ended = demo::run(&arguments, &output);
             (output, ended)
         }
-        Verb::Serve(arguments) => (Output::new("serve", false), verbs::serve::run(arguments)),
+        Verb::Serve(arguments) => daemon("serve", arguments.json, || verbs::serve::run(arguments)),
         Verb::Plan(verb) => plan::run(verb),
         Verb::Link(arguments) => talk("link", arguments.talk.clone(), |out| verbs::link::run(arguments, out)),
         Verb::Status(arguments) => {
@@ -140,6 +140,18 @@ fn run(verb: Verb) -> (Output, Ended) {
             talk("abort", arguments.talk.clone(), |out| verbs::watch::abort(arguments, out))
         }
     }
+}
+
+/// Runs a daemon; how it ended is all that it has to say on stdout.
+fn daemon(verb: &str, json: bool, run: impl FnOnce() -> Ended) -> (Output, Ended) {
+    let output = Output::new(verb, json);
+    let ended = run().and_then(|exit_code| {
+        if json {
+            output.result("", &serde_json::json!({ "exit_code": exit_code }))?;
+        }
+        Ok(exit_code)
+    });
+    (output, ended)
 }
 
 fn moved(verb: &'static str, arguments: verbs::moves::Arguments) -> (Output, Ended) {

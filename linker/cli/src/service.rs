@@ -247,9 +247,8 @@ fn refusal(status: StatusCode, text: &str) -> Failure {
         .ok()
         .and_then(|document| serde_json::from_value::<Problem>(document.get("error")?.clone()).ok());
     match problem {
-        Some(problem) => {
-            Failure { kind: problem.kind, message: problem.message, fix: problem.fix, exit_code }
-        }
+        Some(Problem { kind, message, fix: None, .. }) => Failure::told(&kind, &message, exit_code),
+        Some(Problem { kind, message, fix, .. }) => Failure { kind, message, fix, exit_code },
         None => Failure {
             kind: "service".into(),
             message: format!("answered {status}, and not as a linking service does"),

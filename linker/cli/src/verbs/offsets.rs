@@ -1,10 +1,12 @@
 //! `towpath offsets translate`: an offset of one side in the numbering of the other.
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
+use serde_json::Value;
 use towpath_linker::http::body::Translated;
 use towpath_linker::operation::exit;
 
-use crate::failure::Ended;
+use crate::failure::{Ended, Failure};
 use crate::output::Output;
 use crate::service::{Talk, of_family};
 
@@ -37,6 +39,16 @@ pub struct Arguments {
     pub talk: Talk,
 }
 
+/// An answer as `--json` shows it.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(flatten)]
+    found: &'a Translated,
+    /// Why there is none, in the shape of every other error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Value>,
+}
+
 /// Asks and shows; an offset without an exact counterpart is a failure.
 pub async fn run(arguments: Arguments, output: Output) -> Ended {
     let query = [
@@ -47,8 +59,12 @@ pub async fn run(arguments: Arguments, output: Output) -> Ended {
     ];
     let api = arguments.talk.api()?;
     let found: Translated = api.get(&of_family(&arguments.family, "translate"), &query).await?;
-    output.result(&sentence(&found), &found)?;
-    Ok(if found.translated.is_some() { exit::DONE } else { exit::FAILED })
+    let sentence = sentence(&found);
+    let fix = || format!("towpath status {} --partitions shows which offsets both sides hold", found.family);
+    let failure = found.translated.is_none().then(|| Failure::caller(sentence.as_str(), fix()));
+    let document = Document { found: &found, error: failure.as_ref().map(Failure::document) };
+    output.result(&sentence, &document)?;
+    Ok(failure.map_or(exit::DONE, |failure| failure.exit_code))
 }
 
 fn sentence(found: &Translated) -> String {

@@ -21,6 +21,9 @@ pub struct Arguments {
     /// The service's file: clusters, store, data folder, HTTP address, tokens
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Print one JSON document when it ends: why, if it failed
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Runs until SIGTERM or SIGINT, then drains.
