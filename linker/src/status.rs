@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use towpath_plans::gates::Verdict;
+use towpath_plans::model::format_count;
 use towpath_plans::transition::{GroupMove, LinkRecord, LinkState};
 
 use crate::cluster::Cluster;
@@ -311,8 +312,9 @@ fn alarms(topics: &[TopicStatus], groups: &[GroupStatus], diff: &DiffSeen) -> Ve
         let halts = topic.partitions.iter().filter_map(|partition| partition.halted.as_ref());
         halts.map(|halt| format!("{}; fix: {}", halt.reason, halt.fix))
     });
-    let differing = (diff.differences > 0)
-        .then(|| format!("{} differences between the sides; fix: see `towpath diff`", diff.differences));
+    let differing = (diff.differences > 0).then(|| {
+        format!("{} between the sides; fix: see `towpath diff`", format_count(diff.differences, "difference"))
+    });
     let moving = groups.iter().flat_map(|group| {
         let name = &group.record.group;
         let trouble = group.record.trouble.iter();

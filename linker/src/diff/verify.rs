@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use towpath_plans::diff::DifferenceCounts;
 use towpath_plans::evidence::Body;
 use towpath_plans::gates::Verdict;
+use towpath_plans::model::format_count;
 use towpath_wire::client::TopicPartition;
 use towpath_wire::client::admin::OffsetSpec;
 
@@ -103,11 +104,11 @@ async fn through(
             came_on_at = env.elapsed();
         }
         if env.elapsed() - came_on_at > MIRROR_STALL_MAX {
-            let (count, seconds) = (left.len(), MIRROR_STALL_MAX.as_secs());
+            let (count, seconds) = (format_count(left.len(), "partition"), MIRROR_STALL_MAX.as_secs());
             operation.step(
                 None,
                 format!(
-                    "{count} partitions are not compared through: the mirror brought nothing for {seconds} s; the \
+                    "not compared through: {count}; the mirror brought nothing for {seconds} s; the \
                      first is {} at offset {} of {}",
                     first.id, first.from, first.to
                 ),
@@ -164,14 +165,16 @@ async fn conclude(
     let report = report_of(&diff.partitions.lock(), ends);
     let body = entry(diff, ends);
     diff.link.ledger.record_signed(Some(operation.view().request.actor), vec![body]).await?;
-    let (records, differences) = (report.records, report.differences);
+    let records = format_count(report.records, "record");
     operation.step(
         None,
         match report.verdict {
-            Verdict::Pass => format!("{records} records compared, all equal"),
-            Verdict::Fail => format!("{differences} differences in {records} records"),
-            Verdict::Inconclusive if records == 0 => "nothing was compared: that proves nothing".into(),
-            Verdict::Inconclusive => format!("{records} records compared and equal, but not to the end"),
+            Verdict::Pass => format!("{records} compared, all equal"),
+            Verdict::Fail => format!("{} in {records}", format_count(report.differences, "difference")),
+            Verdict::Inconclusive if report.records == 0 => {
+                "nothing was compared: that proves nothing".into()
+            }
+            Verdict::Inconclusive => format!("{records} compared and equal, but not to the end"),
         },
     );
     Ok(report)

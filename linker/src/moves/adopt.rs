@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use towpath_plans::evidence::Body;
-use towpath_plans::model::FenceMode;
+use towpath_plans::model::{FenceMode, format_count};
 use towpath_plans::transition::{
     Event, FinalPosition, GroupMove, GroupState, PartitionBounds, Position, Verb,
 };
@@ -124,9 +124,9 @@ impl Mover {
         let Some(lapse) = run.lapse.take() else { return };
         let down_ms = lapse.to_ms.saturating_sub(lapse.from_ms);
         let text = format!(
-            "fence lapse: the fence at the source was down for up to {down_ms} ms, {}; at most {} records repeat",
+            "fence lapse: the fence at the source was down for up to {down_ms} ms, {}; at most {} repeated",
             if lapse.moved { "and somebody committed there" } else { "nobody committed there" },
-            lapse.repeated_max
+            format_count(lapse.repeated_max, "record")
         );
         run.step(text.clone());
         let (family, group) = (self.link.family(), self.group.name.as_str());

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use towpath_plans::model::format_count;
 use towpath_plans::transition::{GroupMove, Verb};
 use towpath_wire::client::TopicPartition;
 
@@ -41,7 +42,7 @@ impl Mover {
         run.step("the mirror holds everything up to the fence");
         let report = self.close_tails(run, &ends).await?;
         if report.differing.is_empty() {
-            run.step(format!("the last {} records are compared and equal", report.records));
+            run.step(compared_and_equal(report.records));
             return Ok(());
         }
         Err(LinkerError::refused(
@@ -100,7 +101,7 @@ impl Mover {
         let closed = self.close_tails(run, &at_target).await;
         match closed {
             Ok(report) if report.differing.is_empty() => {
-                run.step(format!("the last {} records are compared and equal", report.records));
+                run.step(compared_and_equal(report.records));
             }
             Ok(report) => run.alarms.push(format!("the sides differ: {}", differing(&report))),
             Err(error) => run.alarms.push(format!("the tail was not compared: {}", one_line(&error))),
@@ -131,6 +132,13 @@ impl Carrier {
 }
 
 fn differing(report: &TailReport) -> String {
-    let each = report.differing.iter().map(|(id, differences)| format!("{id} ({differences} differences)"));
+    let each = report
+        .differing
+        .iter()
+        .map(|(id, differences)| format!("{id} ({})", format_count(*differences, "difference")));
     each.collect::<Vec<_>>().join(", ")
+}
+
+fn compared_and_equal(records: u64) -> String {
+    format!("the tail is compared and equal: {}", format_count(records, "record"))
 }

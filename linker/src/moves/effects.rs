@@ -5,7 +5,7 @@ use std::time::Duration;
 use kafka_protocol::ResponseError;
 use towpath_plans::Side as PlanSide;
 use towpath_plans::evidence::Body;
-use towpath_plans::model::FenceMode;
+use towpath_plans::model::{FenceMode, format_count};
 use towpath_plans::transition::{
     Effect, Event, GroupMove, PartitionBounds, Position, Route, Verb, final_positions,
 };
@@ -62,10 +62,10 @@ impl Mover {
         };
         run.left();
         run.step(format!(
-            "fence member {} of generation {} stands at the source, {} members evicted{}",
+            "fence member {} of generation {} stands at the source, {} evicted{}",
             hold.member_id,
             hold.generation,
-            run.evicted.len(),
+            format_count(run.evicted.len(), "member"),
             self.names(&run.evicted),
         ));
         run.bodies.push(Body::Fenced {
@@ -95,7 +95,8 @@ impl Mover {
                 run.bounds = bounds(&self.link.target.client, Side::Target, &partitions).await?;
                 return Ok(());
             }
-            run.step(format!("waiting until {} members have left the target", state.members.len()));
+            let members = format_count(state.members.len(), "member");
+            run.step(format!("waiting for {members} to leave the target"));
             self.link.env.sleep(super::fencing::LOOK_AGAIN).await;
         }
     }
@@ -140,7 +141,8 @@ impl Mover {
         };
         Ok(match self.finals(verb, &run.bounds, &committed) {
             Ok(finals) => {
-                run.step(format!("{} positions are final and have an exact counterpart", finals.len()));
+                let positions = format_count(finals.len(), "final position");
+                run.step(format!("{positions}, each with an exact counterpart"));
                 Event::FinalsRead { finals }
             }
             Err(reason) => Event::StepFailed { reason },
@@ -246,7 +248,9 @@ impl Mover {
             return Ok(());
         }
         match self.fence.commit(hold, &gone).await {
-            Ok(Membership::Stands) => run.step(format!("{} committed offsets are put back", gone.len())),
+            Ok(Membership::Stands) => {
+                run.step(format!("put back: {}", format_count(gone.len(), "committed offset")))
+            }
             Ok(Membership::Gone(why)) => run.step(format!("nothing is put back, the fence is gone: {why}")),
             Err(error) if is_unknown_topic(&error) => {
                 run.step("offsets of topics that no longer exist are not put back");

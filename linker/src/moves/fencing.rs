@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use towpath_plans::evidence::{MemberTrace, PseudonymKind};
-use towpath_plans::model::FenceMode;
+use towpath_plans::model::{FenceMode, format_count};
 use towpath_plans::transition::{FenceHold, GroupMove};
 use towpath_wire::client::admin::GroupMember;
 
@@ -44,8 +44,8 @@ impl Mover {
                             waiting_for = Some(seen.live.len());
                             let names = self.names(&seen.live);
                             run.step(format!(
-                                "waiting until {} members have left the source{names}",
-                                seen.live.len()
+                                "waiting for {} to leave the source{names}",
+                                format_count(seen.live.len(), "member")
                             ));
                         }
                         self.link.env.sleep(LOOK_AGAIN).await;

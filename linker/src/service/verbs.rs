@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use towpath_plans::model::format_count;
 use towpath_plans::transition::{LinkEvent, Verb};
 use towpath_wire::client::TopicPartition;
 
@@ -247,7 +248,10 @@ fn diff_ending(report: &DiffReport) -> Ending {
     let problem = match report.verdict {
         Verdict::Pass => None,
         Verdict::Inconclusive => Some("not everything could be compared yet\nfix: run it again".to_owned()),
-        Verdict::Fail => Some(format!("{} differences\nfix: look at the samples below", report.differences)),
+        Verdict::Fail => {
+            let differences = format_count(report.differences, "difference");
+            Some(format!("{differences}\nfix: look at the samples below"))
+        }
     };
     Ending { exit_code, problem, outcome: json!(report) }
 }

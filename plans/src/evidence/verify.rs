@@ -10,6 +10,7 @@ use super::chain::{Chain, ChainHead, Line};
 use super::entry::Entry;
 use super::sign::{PublicKey, checkpoint_message, rotation_message};
 use crate::ErrorKind;
+use crate::model::format_count;
 
 /// What the signatures of a bundle prove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +60,7 @@ impl std::fmt::Display for Verified {
             Signatures::SignerUnknown { .. } => write!(f, "consistent, signer unknown: ")?,
             Signatures::Unsigned => write!(f, "consistent, unsigned: ")?,
         }
-        write!(f, "{entries} entries of family {family}, head {head}")?;
+        write!(f, "{} of family {family}, head {head}", format_count(*entries, "entry"))?;
         for entry in &self.replaced_keys {
             write!(f, "; at entry {entry} another key took over that the one before did not sign for")?;
         }

@@ -2,7 +2,7 @@
 
 use super::observe::{MembersObserved, Observations, Observed};
 use super::{Gate, GateName, GateReport, Verdict};
-use crate::model::{Gates, GroupPlan, Plan, format_duration};
+use crate::model::{Gates, GroupPlan, Plan, format_count, format_duration};
 use crate::transition::Verb;
 
 /// What the gates are evaluated for.
@@ -177,7 +177,7 @@ impl Judge<'_> {
         let limit = "every topic that members read is mirrored".to_string();
         self.gate(GateName::Members, limit, seen.members.as_ref(), |members| {
             let topics = self.topics_of(members);
-            let observed = format!("{} members read {}", members.live, topics.join(", "));
+            let observed = format!("{}, reading {}", format_count(members.live, "member"), topics.join(", "));
             let missing: Vec<&str> = topics
                 .iter()
                 .map(String::as_str)
@@ -215,7 +215,8 @@ impl Judge<'_> {
             if self.limits.members_ready && members.held < members.live {
                 let fix = "start consumers with the target's bootstrap.servers, they are held until the switch; or \
                            cut over with --accept-outage";
-                let reason = format!("{} members have no successor yet", members.live - members.held);
+                let waiting = format_count(members.live - members.held, "member");
+                let reason = format!("{waiting} without a successor");
                 return Finding::fail(observed, reason, fix);
             }
             Finding::pass(observed)

@@ -3,12 +3,12 @@
 use super::evaluate::{Finding, Judge};
 use super::observe::{DiffObserved, LagObserved, Observations};
 use super::{Gate, GateName, Verdict};
-use crate::model::format_duration;
+use crate::model::{format_count, format_duration};
 
 impl Judge<'_> {
     pub(super) fn mirror_lag(&self, seen: &Observations) -> Gate {
         let (ms, messages) = (self.limits.lag_ms_max, self.limits.lag_messages_max);
-        let limit = format!("{} and {messages} messages", format_duration(ms));
+        let limit = format!("{} and {}", format_duration(ms), format_count(messages, "message"));
         self.gate(GateName::MirrorLag, limit, seen.lag.as_ref(), |lag| {
             let Some(worst) =
                 lag.iter().max_by_key(|lag| (lag.halted.is_some(), lag.lag_ms, lag.lag_messages))
@@ -17,7 +17,8 @@ impl Judge<'_> {
                 return Finding::of(Verdict::Inconclusive, "no partition", "nothing is mirrored", fix);
             };
             let worst_messages = lag.iter().map(|lag| lag.lag_messages).max().unwrap_or(0);
-            let observed = format!("{} and {worst_messages} messages", format_duration(worst.lag_ms));
+            let messages_behind = format_count(worst_messages, "message");
+            let observed = format!("{} and {messages_behind}", format_duration(worst.lag_ms));
             let LagObserved { topic, partition, halted, .. } = worst;
             if let Some(reason) = halted {
                 let fix = format!("mend the cause, then `towpath resume {}`", self.carrier_of(topic, seen));
@@ -36,7 +37,8 @@ impl Judge<'_> {
         self.gate(GateName::Diff, limit, seen.diff.as_ref(), |partitions| {
             let records: u64 = partitions.iter().map(|partition| partition.compared_records).sum();
             let differences: u64 = partitions.iter().map(|partition| partition.differences).sum();
-            let observed = format!("{differences} differences in {records} records");
+            let observed =
+                format!("{} in {}", format_count(differences, "difference"), format_count(records, "record"));
             if let Some(DiffObserved { topic, partition, .. }) =
                 partitions.iter().find(|p| p.differences > 0 || p.verdict == Verdict::Fail)
             {
@@ -67,7 +69,7 @@ impl Judge<'_> {
 
     pub(super) fn diff_tail(&self, seen: &Observations) -> Gate {
         let (records, ms) = (self.limits.uncompared_records_max, self.limits.uncompared_ms_max);
-        let limit = format!("{records} records and {}", format_duration(ms));
+        let limit = format!("{} and {}", format_count(records, "record"), format_duration(ms));
         self.gate(GateName::DiffTail, limit, seen.diff.as_ref(), |partitions| {
             let most = partitions.iter().map(|partition| partition.uncompared_records).max();
             let oldest = partitions.iter().map(|partition| partition.uncompared_ms).max();
@@ -75,7 +77,7 @@ impl Judge<'_> {
                 let fix = format!("run `towpath diff {}`", self.context.plan.family);
                 return Finding::of(Verdict::Inconclusive, "no partition", "nothing was compared", fix);
             };
-            let observed = format!("{most} records and {}", format_duration(oldest));
+            let observed = format!("{} and {}", format_count(most, "record"), format_duration(oldest));
             if most > records || oldest > ms {
                 let fix = "wait until the diff has caught up, or raise diff.bandwidth_max";
                 return Finding::behind(observed, "the diff is behind the source", fix);

@@ -40,6 +40,22 @@ fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
+/// A count with its noun, which is given for one: `1 topic`, `2 topics`, `3 entries`.
+pub fn format_count(count: impl TryInto<u64>, noun: &str) -> String {
+    // What does not fit is negative; such a count is a fault elsewhere.
+    let count: u64 = count.try_into().unwrap_or_default();
+    format!("{count} {}", noun_for(count, noun))
+}
+
+/// A noun as it follows a count: `topic` behind one, `topics` behind any other.
+pub fn noun_for(count: u64, noun: &str) -> String {
+    match (count, noun.strip_suffix('y')) {
+        (1, _) => noun.to_owned(),
+        (_, Some(stem)) => format!("{stem}ies"),
+        (_, None) => format!("{noun}s"),
+    }
+}
+
 /// The shortest text that [`parse_duration`] reads back as the same milliseconds.
 pub fn format_duration(ms: u64) -> String {
     format(ms, DURATIONS.iter().rev())
@@ -80,6 +96,14 @@ mod tests {
         }
         assert_eq!(format_duration(90_000), "90s");
         assert_eq!(format_bytes(1 << 20), "1MiB");
+    }
+
+    #[test]
+    fn one_is_told_in_the_singular() {
+        let told = [0, 1, 2].map(|count: usize| format_count(count, "topic"));
+        assert_eq!(told, ["0 topics", "1 topic", "2 topics"]);
+        assert_eq!(["family", "entry"].map(|noun| format_count(2_u64, noun)), ["2 families", "2 entries"]);
+        assert_eq!(format_count(1_u64, "entry"), "1 entry");
     }
 
     #[test]

@@ -100,9 +100,11 @@ fn exported(file: &str, verified: &Verified) -> Told {
     let header = &verified.header;
     let signer = header.key.map_or_else(|| "nobody".to_owned(), |key| key.to_string());
     let text = format!(
-        "{file}: {} entries of family {}\n\n  head      {}\n  signer    {signer}\n\n\
+        "{file}: {} of family {}\n\n  head      {}\n  signer    {signer}\n\n\
          towpath evidence verify {file} --trust KEYFILE\ntowpath evidence report {file} --output report.html",
-        header.entries, header.family, header.head
+        show::counted(header.entries, "entry"),
+        header.family,
+        header.head
     );
     let document = json!({
         "file": file,
@@ -130,7 +132,12 @@ fn listed(bundle: &str, verified: &Verified, last: Option<usize>) -> Told {
         Some(_) if first > 0 => {
             format!("{}: the last {} of {} entries", header.family, entries.len() - first, entries.len())
         }
-        _ => format!("{}: {} entries, head {}", header.family, entries.len(), header.head),
+        _ => format!(
+            "{}: {}, head {}",
+            header.family,
+            show::counted(entries.len() as u64, "entry"),
+            header.head
+        ),
     };
     let next = format!("towpath evidence export {} --output {}.evidence", header.family, header.family);
     let document = json!({

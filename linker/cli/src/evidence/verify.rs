@@ -8,6 +8,7 @@ use serde_json::json;
 use towpath_linker::operation::exit;
 use towpath_plans::evidence::{Broken, PublicKey, Signatures, Verified, verify_bytes};
 
+use crate::show::counted;
 use crate::told::{Told, harmless};
 
 /// Arguments of `towpath evidence verify`.
@@ -71,15 +72,22 @@ pub fn report(arguments: &ReportArguments) -> Result<Told> {
     let page = super::report(&String::from_utf8_lossy(&bundle), &verified);
     let output = arguments.output.display();
     std::fs::write(&arguments.output, page).with_context(|| format!("cannot write {output}"))?;
-    let text = format!("{}\n\nreport: {output}", sentence(&verified, trust));
+    let code = code(&verified, trust);
+    let mut text = format!("{}\n\nreport: {output}", sentence(&verified, trust));
+    if code != exit::DONE {
+        text.push_str(&format!("\n\n{ANOTHER_SIGNED}"));
+    }
     let document = json!({
         "family": verified.header.family,
         "entries": verified.header.entries,
         "verdict": word(&verified),
         "report": output.to_string(),
     });
-    Ok(Told { text, document, exit_code: code(&verified, trust) })
+    Ok(Told { text, document, exit_code: code })
 }
+
+/// What to do about entries that the pinned key does not vouch for.
+const ANOTHER_SIGNED: &str = "Ask whoever handed it over why another key signed the rest.";
 
 fn pinned(file: Option<&Path>) -> Result<Option<PublicKey>> {
     let Some(file) = file else { return Ok(None) };
@@ -126,9 +134,11 @@ fn sentence(verified: &Verified, trust: Option<PublicKey>) -> String {
             format!("verified: all {entries} entries of family {family} are signed by the pinned key")
         }
         (Signatures::SignerUnknown { .. }, _) => {
-            format!("consistent, signer unknown: {entries} entries of family {family}")
+            format!("consistent, signer unknown: {} of family {family}", counted(entries, "entry"))
         }
-        (Signatures::Unsigned, _) => format!("consistent, unsigned: {entries} entries of family {family}"),
+        (Signatures::Unsigned, _) => {
+            format!("consistent, unsigned: {} of family {family}", counted(entries, "entry"))
+        }
     }
 }
 
@@ -152,7 +162,7 @@ fn holds(file: &str, verified: &Verified, trust: Option<PublicKey>) -> Told {
              towpath evidence verify {file} --trust KEYFILE"
         ),
         (Some(_), true) => format!("towpath evidence report {file} --output report.html"),
-        (Some(_), false) => "Ask whoever handed it over why another key signed the rest.".into(),
+        (Some(_), false) => ANOTHER_SIGNED.into(),
     });
     let document = json!({
         "holds": code(verified, trust) == exit::DONE,

@@ -2,13 +2,14 @@
 
 use towpath_linker::http::body::Fences;
 
-use super::{NOTHING, at_most, date, table, trimmed};
+use super::{NOTHING, at_most, counted, date, table, trimmed};
 
 /// A line per group.
 pub fn table_of(fences: &Fences) -> String {
     let standing = fences.fences.iter().filter(|fence| fence.at_source.is_some()).count();
     let all = fences.fences.len();
-    let verdict = format!("{}: {standing} of {all} groups are fenced at the source", fences.family);
+    let verdict =
+        format!("{}: fenced at the source: {standing} of {}", fences.family, counted(all as u64, "group"));
     let mut lines =
         table(&["group", "state", "instance id", "at source", "generation", "held since", "alarms"], false);
     for fence in &fences.fences {

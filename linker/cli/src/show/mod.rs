@@ -8,6 +8,7 @@ pub mod status;
 use comfy_table::{Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use time::OffsetDateTime;
 use time::macros::format_description;
+use towpath_plans::model::noun_for;
 
 /// No line is longer.
 pub const COLUMNS_MAX: u16 = 100;
@@ -84,6 +85,11 @@ pub fn count(number: u64) -> String {
     text
 }
 
+/// A whole number with its noun, which is given for one: `1 topic`, `1,200 topics`.
+pub fn counted(number: u64, noun: &str) -> String {
+    format!("{} {}", count(number), noun_for(number, noun))
+}
+
 /// A number that may be unknown, or negative where there is none.
 pub fn maybe(number: Option<i64>) -> String {
     number.and_then(|number| u64::try_from(number).ok()).map_or_else(|| NOTHING.into(), count)
@@ -124,6 +130,7 @@ mod tests {
     #[test]
     fn numbers_and_times_read_as_people_write_them() {
         assert_eq!((count(0), count(999), count(1_234_567)), ("0".into(), "999".into(), "1,234,567".into()));
+        assert_eq!((counted(1, "topic"), counted(1_200, "topic")), ("1 topic".into(), "1,200 topics".into()));
         assert_eq!((maybe(None), maybe(Some(-1)), maybe(Some(12))), ("–".into(), "–".into(), "12".into()));
         let durations = [12, 3_450, 125_000, 7_260_000, 200_000_000].map(duration);
         assert_eq!(durations, ["12 ms", "3.4 s", "2 min 5 s", "2 h 1 min", "2 d 7 h"]);

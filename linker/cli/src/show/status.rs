@@ -5,7 +5,7 @@ use towpath_linker::status::{FamilyStatus, PartitionStatus, ServiceStatus, Topic
 use towpath_plans::gates::Verdict;
 use towpath_plans::transition::{GroupMove, Route};
 
-use super::{NOTHING, Tone, at_most, cell, count, date, duration, maybe, numbers, table, trimmed};
+use super::{NOTHING, Tone, at_most, cell, count, counted, date, duration, maybe, numbers, table, trimmed};
 
 /// Rows of one table; what is beyond is counted, `--partitions` and `--json` show all.
 const ROWS_MAX: usize = 40;
@@ -210,12 +210,16 @@ fn halted_cell(halted: usize) -> comfy_table::Cell {
 fn diff(status: &FamilyStatus) -> String {
     let seen = &status.diff;
     let mut text = match (seen.differences, seen.verdict) {
-        (0, Verdict::Pass) => format!("diff: {} records compared, all equal", count(seen.records)),
-        (0, verdict) => format!("diff: {verdict}, {} records compared and equal", count(seen.records)),
-        (found, _) => format!("diff: {} records compared, {} differ", count(seen.records), count(found)),
+        (0, Verdict::Pass) => format!("diff: {} compared, all equal", counted(seen.records, "record")),
+        (0, verdict) => format!("diff: {verdict}, {} compared and equal", counted(seen.records, "record")),
+        (found, _) => format!(
+            "diff: {} compared, {} found",
+            counted(seen.records, "record"),
+            counted(found, "difference")
+        ),
     };
     if seen.uncompared > 0 {
-        text.push_str(&format!(", {} offsets to go", count(seen.uncompared.unsigned_abs())));
+        text.push_str(&format!(", {} to go", counted(seen.uncompared.unsigned_abs(), "offset")));
     }
     for difference in &status.differences {
         text.push_str(&format!("\n{}: {}: {}", difference.topic, difference.what, difference.outcome));
@@ -237,7 +241,8 @@ fn next(status: &FamilyStatus) -> String {
 pub fn service(status: &ServiceStatus, view: View) -> String {
     let alarms: usize = status.families.iter().map(|family| family.alarms.len()).sum();
     let all = status.families.len() + status.starting.len() + status.ended.len();
-    let mut text = format!("{}: {all} families, {alarms} alarms\n", status.service);
+    let (families, alarms) = (counted(all as u64, "family"), counted(alarms as u64, "alarm"));
+    let mut text = format!("{}: {families}, {alarms}\n", status.service);
     let heads = ["family", "link", "topics", "behind", "lag", "groups moved", "diff", "alarms"];
     let mut lines = table(&heads, view.colours);
     for family in &status.families {

@@ -4,7 +4,7 @@ use towpath_linker::diff::DiffReport;
 use towpath_linker::operation::OperationView;
 use towpath_plans::diff::PartitionProgress;
 
-use super::super::{at_most, count, numbers, table};
+use super::super::{at_most, count, counted, numbers, table};
 use super::verdict;
 
 /// Partitions that are shown; those with differences come first.
@@ -17,7 +17,7 @@ pub fn text(view: &OperationView, colours: bool) -> Vec<String> {
     let Ok(report) = serde_json::from_value::<DiffReport>(view.outcome.clone()) else {
         return vec![verdict(view, "done")];
     };
-    let done = format!("{} records compared, all equal", count(report.records));
+    let done = format!("{} compared, all equal", counted(report.records, "record"));
     let mut partitions: Vec<&PartitionProgress> = report.partitions.iter().collect();
     partitions.sort_by_key(|one| std::cmp::Reverse(one.counts.total() > 0));
     let mut parts = vec![verdict(view, &done), rows(&partitions, colours)];
@@ -57,6 +57,6 @@ fn rows(partitions: &[&PartitionProgress], colours: bool) -> String {
     at_most(&mut lines, 0, 35);
     match partitions.len().checked_sub(ROWS_MAX) {
         None | Some(0) => lines.to_string(),
-        Some(rest) => format!("{lines}\n… and {rest} more partitions; --json shows all"),
+        Some(rest) => format!("{lines}\n… and {} more; --json shows all", counted(rest as u64, "partition")),
     }
 }
