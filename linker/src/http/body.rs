@@ -161,6 +161,9 @@ pub struct PlanChecked {
     pub source: ClusterSeen,
     /// The target.
     pub target: ClusterSeen,
+    /// What stands in nobody's way and should be known.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// `GET /v1/families/{family}/evidence`.

@@ -53,6 +53,7 @@ pub async fn check(
         topics: checked.topics,
         source: (&checked.source).into(),
         target: (&checked.target).into(),
+        warnings: checked.warnings,
     }))
 }
 

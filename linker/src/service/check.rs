@@ -22,6 +22,8 @@ pub struct Checked {
     pub target: Cluster,
     /// The topics that it mirrors now.
     pub topics: Vec<String>,
+    /// What stands in nobody's way and should be known.
+    pub warnings: Vec<String>,
 }
 
 impl Service {
@@ -46,7 +48,8 @@ impl Service {
         self.check_other_plans(&file, &on_source)?;
         self.check_target(&file, &source, &target, &topics).await?;
         self.check_groups(&file, &source, &target).await?;
-        Ok(Checked { file, source, target, topics })
+        let warnings = source.rebalance_delay().await.into_iter().collect();
+        Ok(Checked { file, source, target, topics, warnings })
     }
 
     fn check_clusters(&self, file: &PlanFile) -> Result<(), LinkerError> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 use towpath_plans::PlanHash;
 use towpath_plans::evidence::Body;
+use towpath_plans::model::format_count;
 use towpath_plans::transition::{GroupState, LinkState};
 
 use super::check::Checked;
@@ -47,16 +48,18 @@ impl Service {
     ) -> Result<Ending, LinkerError> {
         let plan = checked.file.plan.clone();
         let (family, plan_hash) = (plan.family.clone(), plan.hash());
-        let topics = checked.topics.len();
-        operation.step(
-            None,
-            format!("plan {} holds: {topics} topics, {} groups", short(plan_hash), plan.groups.len()),
-        );
+        let topics = format_count(checked.topics.len(), "topic");
+        let groups = format_count(plan.groups.len(), "group");
+        operation.step(None, format!("plan {} holds: {topics}, {groups}", short(plan_hash)));
         let outcome = json!({
-            "family": family, "plan_hash": plan_hash, "topics": checked.topics, "dry_run": request.dry_run,
+            "family": family, "file": checked.file.file, "plan_hash": plan_hash, "topics": checked.topics,
+            "warnings": checked.warnings, "dry_run": request.dry_run,
             "source": { "name": checked.source.name, "cluster_id": checked.source.id },
             "target": { "name": checked.target.name, "cluster_id": checked.target.id },
         });
+        for warning in &checked.warnings {
+            operation.step(None, format!("warning: {warning}"));
+        }
         if request.dry_run {
             operation.step(None, "dry run: nothing was changed");
             return Ok(Ending::done(outcome));

@@ -5,7 +5,10 @@ mod moves;
 
 use serde_json::Value;
 use towpath_linker::operation::{OperationView, exit};
+use towpath_plans::model::format_count;
 use towpath_plans::transition::LinkRecord;
+
+use crate::told::harmless;
 
 /// The whole text. What a newer service says and this version does not know is left out; `--json` has it.
 pub fn text(view: &OperationView, colours: bool) -> String {
@@ -48,8 +51,10 @@ fn plain(view: &OperationView) -> Vec<String> {
     let done = match (would, link, topics) {
         (Some(would), ..) => would.to_owned(),
         (None, Some(link), _) => format!("it is {}", towpath_linker::status::LinkSeen::from(&link).state),
-        (None, None, Some(topics)) if view.request.dry_run => format!("would mirror {} topics", topics.len()),
-        (None, None, Some(topics)) => format!("{} topics are mirrored", topics.len()),
+        (None, None, Some(topics)) if view.request.dry_run => {
+            format!("would mirror {}", format_count(topics.len(), "topic"))
+        }
+        (None, None, Some(topics)) => format!("mirrors {}", format_count(topics.len(), "topic")),
         (None, None, None) => "done".to_owned(),
     };
     let mut parts = vec![verdict(view, &done)];
@@ -61,6 +66,8 @@ fn plain(view: &OperationView) -> Vec<String> {
     if let (Some(source), Some(target)) = (side("source"), side("target")) {
         parts.push(format!("{source}, {target}"));
     }
+    let warnings = outcome.get("warnings").and_then(Value::as_array).into_iter().flatten();
+    parts.extend(warnings.filter_map(|warning| Some(format!("! {}", warning.as_str()?))));
     parts
 }
 
@@ -69,7 +76,10 @@ fn next(view: &OperationView) -> String {
     let done = view.exit_code == Some(exit::DONE);
     match (verb.as_str(), done) {
         ("cutover" | "rollback" | "complete", true) if view.request.dry_run => moves::for_real(view),
-        ("link", true) if view.request.dry_run => "towpath link FILE".to_owned(),
+        ("link", true) if view.request.dry_run => {
+            let file = view.outcome.get("file").and_then(Value::as_str).unwrap_or("FILE");
+            format!("towpath link {}", harmless(file))
+        }
         ("resume" | "pause" | "cancel", true) if view.request.dry_run => format!("towpath {verb} {family}"),
         ("link" | "cutover" | "resume", true) => format!("towpath status {family} --watch"),
         ("diff", true) => format!("towpath cutover {family} --dry-run"),
@@ -178,7 +188,7 @@ mod tests {
             "verdict": "fail", "records": 999_996, "differences": 1,
             "partitions": [partition(0, 0, json!([])), partition(1, 1, samples)],
         });
-        let problem = "1 differences\nfix: look at the samples below";
+        let problem = "1 difference\nfix: look at the samples below";
         let text = text(&view("diff", 5, Some(problem), outcome), false);
         fits(&text);
         insta::assert_snapshot!(text);
@@ -191,6 +201,16 @@ mod tests {
             "target": { "name": "towpath", "cluster_id": "T" },
         });
         insta::assert_snapshot!(text(&view("link", 0, None, outcome), false));
+    }
+
+    #[test]
+    fn a_dry_run_of_a_link_ends_in_the_command_with_its_file_and_warnings_stand_before_it() {
+        let outcome = json!({
+            "topics": ["a"], "dry_run": true, "file": "plans/views.yaml", "warnings": ["legacy holds joins"],
+        });
+        let told = text(&view("link", 0, None, outcome), false);
+        assert!(told.starts_with("link of product-views: would mirror 1 topic (dry run"), "{told}");
+        assert!(told.ends_with("\n\n! legacy holds joins\n\ntowpath link plans/views.yaml"), "{told}");
     }
 
     #[test]
