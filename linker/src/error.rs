@@ -146,8 +146,9 @@ impl LinkerError {
     /// What helps where the error itself does not say it.
     fn usual_fix(&self) -> String {
         match self {
-            LinkerError::Plan(_) => {
-                "mend each problem as its line says, then check again: towpath plan check FILE".into()
+            LinkerError::Plan(refused) => {
+                let file = refused.problems.first().map_or("FILE", |problem| problem.file.as_str());
+                format!("mend each problem as its line says, then check again: towpath plan check {file}")
             }
             LinkerError::Cluster { side, .. } => format!(
                 "make the {side} answer at the addresses under `clusters:` of the service's file, then repeat; \
@@ -192,6 +193,8 @@ impl From<StoreError> for LinkerError {
 
 #[cfg(test)]
 mod tests {
+    use towpath_plans::model::Problem;
+
     use super::*;
 
     #[test]
@@ -214,5 +217,18 @@ mod tests {
             assert!(!message.is_empty() && !message.contains("fix:"), "{error}: {message}");
             assert!(!fix.is_empty() && !fix.contains('\n'), "{error}: {fix}");
         }
+    }
+
+    #[test]
+    fn a_refused_plan_is_checked_again_under_the_name_that_was_typed() {
+        let problem = |line| Problem {
+            file: "plans/views.yaml".into(),
+            line,
+            column: 1,
+            message: "unknown field".into(),
+            fix: "drop it".into(),
+        };
+        let refused = LinkerError::Plan(PlanError { problems: vec![problem(1), problem(2)] });
+        assert!(refused.told().1.ends_with("towpath plan check plans/views.yaml"));
     }
 }
