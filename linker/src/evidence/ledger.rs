@@ -133,8 +133,9 @@ impl Ledger {
         self.inner.tail.read().group(group)
     }
 
-    /// The plan that the chain says is in force. After a crash between journal and evidence it may be behind.
-    pub fn plan_in_force(&self) -> Option<PlanHash> {
+    /// The plan that the chain says is in force, and since when, ms since the epoch. After a crash between journal and
+    /// evidence it may be behind.
+    pub fn plan_in_force(&self) -> Option<(PlanHash, i64)> {
         self.inner.tail.read().plan()
     }
 

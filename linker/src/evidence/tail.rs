@@ -20,7 +20,7 @@ pub(super) struct Tail {
     /// append that failed since the last one that succeeded.
     in_doubt: Vec<EntryHash>,
     groups: BTreeMap<String, GroupState>,
-    plan: Option<PlanHash>,
+    plan: Option<(PlanHash, i64)>,
 }
 
 impl Tail {
@@ -52,8 +52,8 @@ impl Tail {
         self.groups.get(group).copied()
     }
 
-    /// The plan that was adopted last, unless it was given up since.
-    pub(super) fn plan(&self) -> Option<PlanHash> {
+    /// The plan that was adopted last, unless it was given up since, and when it was, ms since the epoch.
+    pub(super) fn plan(&self) -> Option<(PlanHash, i64)> {
         self.plan
     }
 
@@ -75,6 +75,7 @@ impl Tail {
         let entry = self.chain.follow(line)?;
         self.in_doubt.clear();
         self.unsigned += 1;
+        let at_ms = entry.at_ms().unwrap_or_default();
         match entry.body {
             Body::Opened { key, .. } | Body::KeyReplaced { key, .. } => self.key = Some(key),
             Body::KeyRotated { key, .. } => {
@@ -86,9 +87,7 @@ impl Tail {
             Body::GroupChanged { group, to, .. } => {
                 self.groups.insert(group, to);
             }
-            Body::PlanAdopted { plan_hash, .. } => self.plan = Some(plan_hash),
-            // The entry about the end itself may be missing after a crash.
-            Body::Requested { verb, dry_run: false, .. } if verb == "cancel" => self.plan = None,
+            Body::PlanAdopted { plan_hash, .. } => self.plan = Some((plan_hash, at_ms)),
             Body::LinkChanged { to: LinkState::Cancelled | LinkState::Completed, .. } => self.plan = None,
             _ => {}
         }

@@ -9,7 +9,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use towpath_env::Env;
 use towpath_plans::Side;
 use towpath_plans::evidence::{Actor, Body, ClusterIdentity, PseudonymKind, Signatures, Signer, verify};
-use towpath_plans::transition::{GroupState, Verb};
+use towpath_plans::transition::{GroupState, LinkState, Verb};
 use towpath_shared_log::fault::{Faults, FaultyStore};
 
 use super::{Ledger, LedgerSpec};
@@ -114,6 +114,29 @@ async fn a_group_state_that_evidence_missed_can_be_told_after_a_crash() {
     let again = Ledger::open(spec(&store, 2)).await.unwrap();
     assert_eq!(again.last_group_state("ranker"), Some(GroupState::Fencing));
     assert_eq!(again.last_group_state("other"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_is_in_force_until_its_link_has_ended_and_a_refused_cancel_does_not_end_it() {
+    let store = memory();
+    let ledger = Ledger::open(spec(&store, 1)).await.unwrap();
+    assert_eq!(ledger.plan_in_force(), None);
+    let plan = towpath_plans::Plan::new("product-views", "legacy", "towpath");
+    let adopted = Body::PlanAdopted { plan_hash: plan.hash(), plan: plan.canonical() };
+    ledger.record(None, adopted).await.unwrap();
+    let asked = Body::Requested {
+        verb: "cancel".into(),
+        group: None,
+        dry_run: false,
+        reason: String::new(),
+        plan_hash: Some(plan.hash()),
+    };
+    ledger.record(None, asked).await.unwrap();
+    let again = Ledger::open(spec(&store, 2)).await.unwrap();
+    assert_eq!(again.plan_in_force(), Some((plan.hash(), NOW_MS)));
+    let (from, to) = (LinkState::Mirroring, LinkState::Cancelled);
+    again.record(None, Body::LinkChanged { from, to, reason: "cancel".into() }).await.unwrap();
+    assert_eq!(again.plan_in_force(), None);
 }
 
 /// The answer of an append is never seen, and the entry stands: the next append goes on behind it.

@@ -17,7 +17,9 @@ use crate::state::FamilyRecord;
 /// # Errors
 /// The store fails, or the target cannot be asked; the link may not run yet.
 pub(super) async fn settle(link: &Link, record: &FamilyRecord) -> Result<(), LinkerError> {
-    if link.ledger.plan_in_force() != Some(link.plan_hash) {
+    // The same plan may have been given up and linked again since: the journal's time tells.
+    let told = |(plan_hash, at_ms)| plan_hash == link.plan_hash && at_ms >= record.linked.at_ms;
+    if !link.ledger.plan_in_force().is_some_and(told) {
         let request = record.linked.request.as_ref();
         let mut bodies: Vec<Body> = Vec::new();
         bodies.extend(request.map(|request| requested("link", None, request, link.plan_hash)));
