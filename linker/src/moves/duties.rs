@@ -1,70 +1,26 @@
 //! What a group needs while nothing moves: positions follow to the side that it may move to, the fence stays alive,
 //! and whoever is left behind is noticed.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use towpath_env::retry::RetryPolicy;
-use towpath_plans::evidence::{Actor, Body};
-use towpath_plans::transition::{
-    Effect, FenceDuty, GroupMove, GroupState, Next, Position, Route, fence_duty, resume,
-};
+use towpath_plans::evidence::Body;
+use towpath_plans::transition::{Effect, FenceDuty, GroupMove, GroupState, Next, Route, fence_duty, resume};
 use towpath_wire::client::TopicPartition;
-use towpath_wire::client::admin::GroupMember;
-use towpath_wire::private::{GroupOffset, LinkGroupState};
+use towpath_wire::private::GroupOffset;
 
-use super::adopt::changed;
 use super::executor::one_line;
 use super::mover::Mover;
 use super::run::Run;
 use crate::error::{LinkerError, Side};
 use crate::groups::fence::Membership;
-use crate::groups::positions::{committed, to_committed, to_positions};
-use crate::groups::route::{from_wire, positions_of};
+use crate::groups::positions::committed;
+use crate::groups::route::from_wire;
 
 /// How often the fence member says that it lives: Kafka's own `heartbeat.interval.ms`.
 const HEARTBEAT: Duration = Duration::from_secs(3);
-/// Evidence that waits for the store; beyond it the oldest is given up, the journal still has the decisions.
-const EVIDENCE_KEPT_MAX: usize = 1_000;
 /// A position that has no counterpart for so many rounds is told: the mirror is not just a moment behind.
 const UNTRANSLATED_TOLD: u32 = 3;
-
-/// What a mover remembers between rounds. Lost in a crash.
-#[derive(Default)]
-pub(super) struct Memory {
-    /// When the fence was last confirmed, ms since the epoch.
-    pub(super) heartbeat_ms: Option<i64>,
-    /// What is out of order, by kind.
-    pub(super) alarms: BTreeMap<String, String>,
-    /// When the way back was last looked at, on the monotonic clock, and what it was.
-    pub(super) way_back: Option<(Duration, super::way_back::WayBack)>,
-    evidence: Vec<(Option<Actor>, Body)>,
-    synced: BTreeMap<TopicPartition, (i64, Option<String>)>,
-    untranslated: BTreeMap<TopicPartition, u32>,
-    told: BTreeSet<(TopicPartition, i64)>,
-}
-
-impl Memory {
-    /// Notes what is out of order; the same kind is told once.
-    pub(super) fn alarm(&mut self, kind: &str, text: String) {
-        self.alarms.insert(kind.into(), text);
-    }
-
-    pub(super) fn keep_evidence(&mut self, actor: Option<Actor>, bodies: Vec<Body>) {
-        self.evidence.extend(bodies.into_iter().map(|body| (actor.clone(), body)));
-        let over = self.evidence.len().saturating_sub(EVIDENCE_KEPT_MAX);
-        self.evidence.drain(..over);
-    }
-
-    /// A verb begins: what was said about the way before it is over.
-    pub(super) fn forget(&mut self) {
-        self.alarms.clear();
-        self.synced.clear();
-        self.untranslated.clear();
-        self.told.clear();
-        self.way_back = None;
-    }
-}
 
 impl Mover {
     /// Until the service stops.
@@ -151,7 +107,7 @@ impl Mover {
     }
 
     /// Sets the fence again after a lapse, and tells.
-    async fn mend_fence(&self) {
+    pub(super) async fn mend_fence(&self) {
         let mut run = Run::resumed(&self.link.env).of(&self.group.name, self.group.pause_max_ms);
         let next = Next { record: self.record(), effects: vec![Effect::AdoptFence] };
         if let Err(error) = self.carry_out(&mut run, next).await {
@@ -259,7 +215,7 @@ impl Mover {
     }
 
     /// A position on the other side; one without a counterpart is skipped, and told when it stays so.
-    fn translated(&self, side: Side, id: &TopicPartition, offset: i64) -> Option<i64> {
+    pub(super) fn translated(&self, side: Side, id: &TopicPartition, offset: i64) -> Option<i64> {
         let kind = format!("untranslated {id}");
         match self.translate(side, id, offset) {
             Ok(there) => {
@@ -278,98 +234,6 @@ impl Mover {
                 None
             }
         }
-    }
-
-    /// While the route is `target`: the translated target positions are committed at the source, so that a lapse
-    /// repeats seconds, not days.
-    pub(super) async fn commit_back(&self) -> Result<(), LinkerError> {
-        let state = self.target.describe().await?;
-        if state.route.map(from_wire) != Some(Route::Target) {
-            return Ok(());
-        }
-        let record = self.record();
-        let Some(hold) = &record.fence else {
-            self.mend_fence().await;
-            return Ok(());
-        };
-        let moved = self.watch(&record).await?;
-        let positions = self.positions_for_source(&state)?;
-        if !moved && self.source_positions()[0] == positions {
-            return Ok(());
-        }
-        self.journal_source_positions(&positions).await?;
-        if let Membership::Gone(_) = self.fence.commit(hold, &to_committed(&positions)).await? {
-            self.mend_fence().await;
-        }
-        Ok(())
-    }
-
-    fn positions_for_source(&self, state: &LinkGroupState) -> Result<Vec<Position>, LinkerError> {
-        let mut positions = positions_of(state);
-        for at in &positions {
-            // Leaving it out would look like a movement at the source later.
-            if self.waits_for_carrier(&TopicPartition::new(at.topic.clone(), at.partition)) {
-                return Err(self.not_carried(&at.topic));
-            }
-        }
-        positions.retain_mut(|at| {
-            let id = TopicPartition::new(at.topic.clone(), at.partition);
-            let mirrored = self.placed(&id).is_some();
-            let there = mirrored.then(|| self.translated(Side::Target, &id, at.offset)).flatten();
-            at.offset = there.unwrap_or(-1);
-            there.is_some()
-        });
-        positions.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
-        Ok(positions)
-    }
-
-    /// Looks for whoever moves at the source behind the fence: true when a position is not the fence member's.
-    async fn watch(&self, record: &GroupMove) -> Result<bool, LinkerError> {
-        let now = to_positions(&committed(&self.link.source.client, &self.group.name, false).await?);
-        let seen = self.fence.look().await?;
-        let moved = changed(&self.expected_at_source(record), &now);
-        if seen.live.is_empty() && moved.is_empty() {
-            return Ok(false);
-        }
-        if !seen.live.is_empty() {
-            let text = format!("members are on the source behind the fence{}", self.names(&seen.live));
-            self.memory.lock().alarm("stragglers", text);
-        }
-        for told in self.tell_movement(&moved, &seen.live) {
-            tracing::warn!(family = self.link.family(), group = self.group.name, "{told}");
-        }
-        Ok(!moved.is_empty())
-    }
-
-    /// Notes positions that somebody else committed at the source, each with its range: status and evidence. Answers
-    /// what was not told before.
-    pub(super) fn tell_movement(&self, moved: &[(Position, i64)], live: &[GroupMember]) -> Vec<String> {
-        let members: Vec<_> = live.iter().map(|member| self.trace(member)).collect();
-        let (mut texts, mut bodies) = (Vec::new(), Vec::new());
-        for (at, expected) in moved {
-            let id = TopicPartition::new(at.topic.clone(), at.partition);
-            if !self.memory.lock().told.insert((id.clone(), at.offset)) {
-                continue;
-            }
-            let (from, to) = (at.offset.min(*expected), at.offset.max(*expected));
-            let text = format!(
-                "{id}: somebody committed offset {} at the source behind the fence, {expected} was expected: offsets \
-                 {from} to {to} may be processed on both sides, or on neither",
-                at.offset
-            );
-            self.memory.lock().alarm(&format!("straggler {id}"), text.clone());
-            texts.push(text);
-            bodies.push(Body::Straggler {
-                group: self.group.name.clone(),
-                topic: at.topic.clone(),
-                partition: at.partition,
-                expected: *expected,
-                seen: at.offset,
-                members: members.clone(),
-            });
-        }
-        self.memory.lock().keep_evidence(None, bodies);
-        texts
     }
 }
 

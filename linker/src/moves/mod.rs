@@ -4,6 +4,7 @@
 //! nothing moves: positions synced, the fence kept alive, an eye on whoever is left behind.
 
 mod adopt;
+mod back;
 mod carriers;
 mod clock;
 mod complete;
@@ -15,10 +16,12 @@ mod executor;
 pub mod failpoint;
 mod fencing;
 mod gauges;
+mod memory;
 mod mover;
 mod observe;
 mod rights;
 mod run;
+mod sheet;
 mod status;
 mod verify;
 mod way_back;

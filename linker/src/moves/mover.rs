@@ -12,7 +12,7 @@ use towpath_plans::steps::{Step, cutover_steps, rollback_steps};
 use towpath_plans::transition::{Event, GroupMove, GroupState, Verb, transition};
 
 use super::carriers::Carriers;
-use super::duties::Memory;
+use super::memory::Memory;
 use super::run::Run;
 use crate::diff::Diff;
 use crate::error::LinkerError;
