@@ -290,4 +290,20 @@ mod tests {
         let [last, before] = &again.recorded().families["views"].source_positions["ranker"];
         assert_eq!((last[0].offset, before[0].offset), (1_009, 1_008));
     }
+
+    #[tokio::test]
+    async fn positions_that_are_said_twice_are_one_commit() {
+        let journal = Journal::open(Arc::new(InMemory::new()), Env::seeded(1, 0), "one").await.unwrap();
+        journal.append(linked("views")).await.unwrap();
+        for offset in [1, 2, 2] {
+            let position = Position { topic: "t".into(), partition: 0, offset, metadata: None };
+            let (family, group) = ("views".to_owned(), "ranker".to_owned());
+            journal
+                .append(Entry::SourcePositions { family, group, positions: vec![position] })
+                .await
+                .unwrap();
+        }
+        let [last, before] = &journal.recorded().families["views"].source_positions["ranker"];
+        assert_eq!((last[0].offset, before[0].offset), (2, 1));
+    }
 }

@@ -173,7 +173,10 @@ impl Recorded {
             Entry::SourcePositions { family, group, positions } => {
                 if let Some(family) = self.families.get_mut(family) {
                     let [last, before] = family.source_positions.entry(group.clone()).or_default();
-                    *before = std::mem::replace(last, positions.clone());
+                    // An entry whose outcome was unknown is written again: the same is no other commit.
+                    if last != positions {
+                        *before = std::mem::replace(last, positions.clone());
+                    }
                 }
             }
         }
