@@ -1,11 +1,11 @@
 //! One round of the running diff: what can be compared now is compared, in stretches that do not take long.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio_util::sync::CancellationToken;
 use towpath_plans::diff::OffsetRange;
-use towpath_plans::evidence::{Body, PseudonymKind};
+use towpath_plans::evidence::{Body, PseudonymKind, RangeCompared};
 use towpath_plans::model::RecordContents;
 use towpath_wire::client::TopicPartition;
 use uuid::Uuid;
@@ -23,6 +23,22 @@ const ROUND_SECONDS: u64 = 10;
 const RANGES_PER_ENTRY_MAX: usize = 256;
 /// Comparisons of a tail that may each have to be begun again: a prefix expires, or much differs.
 const TAIL_ATTEMPTS_MAX: usize = 1_000;
+
+/// Somebody waits for the turn and must not wait long, until this is dropped.
+pub(super) struct Urgent<'a>(&'a AtomicUsize);
+
+impl<'a> Urgent<'a> {
+    pub(super) fn begin(waiting: &'a AtomicUsize) -> Urgent<'a> {
+        waiting.fetch_add(1, Ordering::SeqCst);
+        Urgent(waiting)
+    }
+}
+
+impl Drop for Urgent<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
 
 impl Diff {
     /// Compares what both sides hold (of `only`, or of everything); answers whether more is waiting.
@@ -244,11 +260,31 @@ impl Diff {
         Ok(())
     }
 
-    /// Writes what was compared since into evidence.
+    /// Writes what was compared since into evidence. What the store does not take waits for the next time.
     pub(crate) async fn write_evidence(&self) -> Result<(), LinkerError> {
-        let ranges: Vec<_> = self.partitions.lock().values_mut().flat_map(Partition::write_out).collect();
-        for ranges in ranges.chunks(RANGES_PER_ENTRY_MAX) {
-            self.link.ledger.record(None, Body::RangesCompared { ranges: ranges.to_vec() }).await?;
+        let mut writing = self.writing.lock().await;
+        self.write_ranges(&mut writing).await
+    }
+
+    /// The same for whoever has the word already, so that nobody writes a range twice.
+    pub(super) async fn write_ranges(&self, _writing: &mut ()) -> Result<(), LinkerError> {
+        let waiting: Vec<(TopicPartition, (RangeCompared, usize))> = {
+            let partitions = self.partitions.lock();
+            let each = |(id, partition): (&TopicPartition, &Partition)| {
+                let id = id.clone();
+                partition.to_write().into_iter().map(move |range| (id.clone(), range))
+            };
+            partitions.iter().flat_map(each).collect()
+        };
+        for waiting in waiting.chunks(RANGES_PER_ENTRY_MAX) {
+            let ranges = waiting.iter().map(|(_, (range, _))| range.clone()).collect();
+            self.link.ledger.record(None, Body::RangesCompared { ranges }).await?;
+            let mut partitions = self.partitions.lock();
+            for (id, (_, count)) in waiting {
+                if let Some(partition) = partitions.get_mut(id) {
+                    partition.written(*count);
+                }
+            }
         }
         Ok(())
     }
@@ -257,4 +293,23 @@ impl Diff {
 /// Up to where both sides can be compared.
 fn end(positions: &Positions) -> i64 {
     positions.target_log_end.min(positions.source_high_watermark)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_gives_up_waiting_for_the_turn_is_waited_for_by_nobody() {
+        let (waiting, turn) = (AtomicUsize::new(0), tokio::sync::Mutex::new(()));
+        let _taken = turn.lock().await;
+        let mut closing = Box::pin(async {
+            let _urgent = Urgent::begin(&waiting);
+            let _turn = turn.lock().await;
+        });
+        assert!(futures::poll!(&mut closing).is_pending());
+        assert_eq!(waiting.load(Ordering::SeqCst), 1);
+        drop(closing);
+        assert_eq!(waiting.load(Ordering::SeqCst), 0);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -16,6 +16,7 @@ use towpath_wire::client::TopicPartition;
 
 use super::comparison::{Comparison, ComparisonSpec};
 use super::metrics::DiffMetrics;
+use super::round::Urgent;
 use super::state::Partition;
 use super::verify;
 use crate::error::LinkerError;
@@ -63,6 +64,8 @@ pub struct Diff {
     pub(super) turn: tokio::sync::Mutex<()>,
     /// Those who wait for the turn and must not wait long.
     pub(super) urgent: AtomicUsize,
+    /// Held while ranges go into evidence.
+    pub(super) writing: tokio::sync::Mutex<()>,
     /// Gives up the round under way.
     pub(super) under_way: Mutex<CancellationToken>,
     opened_ms: i64,
@@ -92,6 +95,7 @@ impl Diff {
             partitions: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             urgent: AtomicUsize::new(0),
+            writing: tokio::sync::Mutex::default(),
             under_way: Mutex::default(),
             opened_ms,
         }))
@@ -203,11 +207,9 @@ impl Diff {
         let started = self.link.env.elapsed();
         let before = self.records(ends.keys());
         if !self.tail(ends).is_empty() {
-            self.urgent.fetch_add(1, Ordering::SeqCst);
+            let _urgent = Urgent::begin(&self.urgent);
             self.under_way.lock().cancel();
-            let closed = self.close_under_turn(ends).await;
-            self.urgent.fetch_sub(1, Ordering::SeqCst);
-            closed?;
+            self.close_under_turn(ends).await?;
         }
         let partitions = self.partitions.lock();
         let differing = ends.keys().filter_map(|id| {

@@ -119,11 +119,12 @@ impl Partition {
         self.unwritten.len()
     }
 
-    /// Hands over what evidence does not have yet: equal ranges that follow each other as one (their digest is then
-    /// that of the row of digests), the others one by one.
-    pub(super) fn write_out(&mut self) -> Vec<RangeCompared> {
+    /// What evidence does not have yet: equal ranges that follow each other as one (their digest is then that of the
+    /// row of digests), the others one by one. Each with how many of the compared ranges it stands for: they wait
+    /// until [`Partition::written`] says that they are stored.
+    pub(super) fn to_write(&self) -> Vec<(RangeCompared, usize)> {
         let mut runs: Vec<(Vec<RangeDigest>, Vec<RangeDigest>)> = Vec::new();
-        for (source, target) in std::mem::take(&mut self.unwritten) {
+        for &(source, target) in &self.unwritten {
             match runs.last_mut() {
                 Some((sources, targets))
                     if source == target && sources.last() == targets.last() && {
@@ -143,7 +144,7 @@ impl Partition {
                 parts => RangeDigest::combine(parts),
             };
             let (source, target) = (whole(&sources)?, whole(&targets)?);
-            Some(RangeCompared {
+            let range = RangeCompared {
                 topic: progress.topic.clone(),
                 partition: progress.partition,
                 from: source.from,
@@ -152,9 +153,15 @@ impl Partition {
                 target_records: target.records,
                 source_digest: source.hex(),
                 target_digest: target.hex(),
-            })
+            };
+            Some((range, sources.len()))
         };
         runs.into_iter().filter_map(one).collect()
+    }
+
+    /// Evidence has the first `count` of the ranges that waited.
+    pub(super) fn written(&mut self, count: usize) {
+        self.unwritten.drain(..count.min(self.unwritten.len()));
     }
 
     /// What the gates see.
@@ -241,14 +248,31 @@ mod tests {
             let from = partition.note.progress.through;
             take(&mut partition, range(from, from + 10, source), range(from, from + 10, target), vec![]);
         }
-        let written = partition.write_out();
-        let spans: Vec<_> =
-            written.iter().map(|range| (range.from, range.to, range.source_records)).collect();
-        assert_eq!(spans, [(0, 20, 20), (20, 30, 10), (30, 50, 20)]);
-        assert_eq!(written[0].source_digest, written[0].target_digest);
-        assert_ne!(written[1].source_digest, written[1].target_digest);
-        assert!(partition.write_out().is_empty());
+        let written = partition.to_write();
+        let spans: Vec<_> = written
+            .iter()
+            .map(|(range, count)| (range.from, range.to, range.source_records, *count))
+            .collect();
+        assert_eq!(spans, [(0, 20, 20, 2), (20, 30, 10, 1), (30, 50, 20, 2)]);
+        assert_eq!(written[0].0.source_digest, written[0].0.target_digest);
+        assert_ne!(written[1].0.source_digest, written[1].0.target_digest);
         assert_eq!(partition.bytes_per_offset(), Some(10));
+    }
+
+    #[test]
+    fn ranges_wait_for_evidence_until_they_are_stored() {
+        let mut partition = partition();
+        for digest in [1, 2] {
+            let from = partition.note.progress.through;
+            take(&mut partition, range(from, from + 10, digest), range(from, from + 10, 7), vec![]);
+        }
+        let first = partition.to_write();
+        assert_eq!(partition.to_write(), first, "what could not be stored is handed over again");
+        // The first was stored, then the store failed, and more was compared meanwhile.
+        partition.written(first[0].1);
+        take(&mut partition, range(20, 30, 3), range(20, 30, 7), vec![]);
+        let left: Vec<_> = partition.to_write().into_iter().map(|(range, _)| range.from).collect();
+        assert_eq!((left, partition.unwritten()), (vec![10, 20], 2));
     }
 
     #[test]

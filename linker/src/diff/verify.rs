@@ -70,7 +70,8 @@ async fn aborted(asked: &mut tokio::sync::watch::Receiver<Option<String>>) -> St
 /// Forgets what was compared, here and in the cache; evidence keeps it.
 async fn begin_anew(diff: &Diff, ids: &[TopicPartition]) -> Result<(), LinkerError> {
     let _turn = diff.turn.lock().await;
-    diff.write_evidence().await?;
+    let mut writing = diff.writing.lock().await;
+    diff.write_ranges(&mut writing).await?;
     for id in ids {
         diff.link.cache.remove_note(&Note::key(diff.link.family(), id))?;
     }
