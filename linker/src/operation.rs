@@ -103,8 +103,11 @@ pub struct OperationView {
     pub ended_ms: Option<i64>,
     /// Where it stands.
     pub state: OperationState,
-    /// What happened so far, in order.
+    /// What happened so far, in order: the first [`STEPS_FIRST_KEPT`] steps and the latest.
     pub steps: Vec<StepSeen>,
+    /// Steps between these that are no longer kept.
+    #[serde(default)]
+    pub steps_dropped: u64,
     /// How far the present part has come.
     pub progress: Option<Progress>,
     /// The exit code of the verb, once it ended.
@@ -113,6 +116,16 @@ pub struct OperationView {
     pub problem: Option<String>,
     /// The verb's result document.
     pub outcome: Value,
+}
+
+impl OperationView {
+    /// The steps that are kept, each with its number from 0 on.
+    pub fn numbered_steps(&self) -> impl Iterator<Item = (u64, &StepSeen)> {
+        self.steps.iter().enumerate().map(|(index, step)| match index < STEPS_FIRST_KEPT {
+            true => (index as u64, step),
+            false => (index as u64 + self.steps_dropped, step),
+        })
+    }
 }
 
 /// How an operation ends.
@@ -151,7 +164,13 @@ impl Operation {
     pub fn step(&self, group: Option<&str>, text: impl Into<String>) {
         let step = StepSeen { at_ms: self.env.now_ms(), group: group.map(str::to_owned), text: text.into() };
         tracing::info!(operation = %self.view.borrow().id, group = step.group.as_deref().unwrap_or("-"), "{}", step.text);
-        self.view.send_modify(|view| view.steps.push(step));
+        self.view.send_modify(|view| {
+            view.steps.push(step);
+            if view.steps.len() > STEPS_KEPT_MAX {
+                view.steps.remove(STEPS_FIRST_KEPT);
+                view.steps_dropped += 1;
+            }
+        });
     }
 
     /// Tells how far it has come.
@@ -230,6 +249,7 @@ impl Operations {
             ended_ms: None,
             state: OperationState::Running,
             steps: Vec::new(),
+            steps_dropped: 0,
             progress: None,
             exit_code: None,
             problem: None,
@@ -265,6 +285,10 @@ impl Operations {
     }
 }
 
+/// Steps that an operation keeps: one that waits for days must not grow for days.
+pub const STEPS_KEPT_MAX: usize = 1_000;
+/// Of these, the first, which say how it began; the rest are the latest.
+pub const STEPS_FIRST_KEPT: usize = 100;
 /// Hex digits of an operation's id: enough that two never meet in one service's memory.
 const ID_DIGITS: usize = 12;
 
@@ -287,6 +311,18 @@ mod tests {
         let seen = operations.get(&id).unwrap().ended().await;
         assert_eq!((seen.exit_code, &seen.outcome), (Some(exit::DONE), &Value::from(1)));
         assert_eq!(seen.steps[0].text, "fenced");
+    }
+
+    #[test]
+    fn an_operation_keeps_its_first_steps_and_its_latest_and_counts_the_others() {
+        let operation = Operations::new(Env::seeded(1, 0), 10).begin("cutover", "views", &request());
+        let told = STEPS_KEPT_MAX + 7;
+        (0..told).for_each(|number| operation.step(None, number.to_string()));
+        let view = operation.view();
+        assert_eq!((view.steps.len(), view.steps_dropped), (STEPS_KEPT_MAX, 7));
+        assert_eq!(view.steps[STEPS_FIRST_KEPT - 1].text, (STEPS_FIRST_KEPT - 1).to_string());
+        assert_eq!(view.steps[STEPS_FIRST_KEPT].text, (STEPS_FIRST_KEPT + 7).to_string());
+        assert!(view.numbered_steps().all(|(number, step)| step.text == number.to_string()));
     }
 
     #[test]

@@ -126,7 +126,7 @@ fn lost(view: &OperationView, failure: &Failure) -> Failure {
 
 /// Tells what is new about an operation, to stderr.
 struct Teller {
-    steps_told: usize,
+    steps_told: u64,
     bar: Option<(String, ProgressBar)>,
     env: Env,
     line_told: Option<Duration>,
@@ -138,14 +138,20 @@ impl Teller {
     }
 
     fn tell(&mut self, view: &OperationView) {
-        for step in view.steps.iter().skip(self.steps_told) {
+        for (number, step) in view.numbered_steps() {
+            if number < self.steps_told {
+                continue;
+            }
+            if number > self.steps_told {
+                note(&format!("... {} steps are no longer kept", number - self.steps_told));
+            }
+            self.steps_told = number + 1;
             let line = step_line(step);
             match &self.bar {
                 Some((_, bar)) => bar.suspend(|| note(&line)),
                 None => note(&line),
             }
         }
-        self.steps_told = self.steps_told.max(view.steps.len());
         match &view.progress {
             Some(progress) if std::io::stderr().is_terminal() => self.draw(progress),
             Some(progress) => self.say(progress),
