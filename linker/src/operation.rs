@@ -45,12 +45,28 @@ pub struct Request {
     /// `--accept-outage`: do not wait for members to be held at the target.
     #[serde(default)]
     pub accept_outage: bool,
+    /// What else the person accepts, in words: `--accept-loss`, `--accept-no-stop`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepts: Vec<String>,
 }
 
 impl Request {
     /// A plain request by `actor`.
     pub fn by(actor: Actor) -> Request {
-        Request { actor, reason: String::new(), dry_run: false, accept_outage: false }
+        Request { actor, reason: String::new(), dry_run: false, accept_outage: false, accepts: Vec::new() }
+    }
+
+    /// The same, accepting `what`.
+    pub fn accepting(mut self, what: impl Into<String>) -> Request {
+        self.accepts.push(what.into());
+        self
+    }
+
+    /// Everything that the person accepts, for the evidence.
+    pub fn accepted(&self) -> Vec<String> {
+        let outage =
+            self.accept_outage.then(|| "an outage: members need not be ready (--accept-outage)".into());
+        outage.into_iter().chain(self.accepts.iter().cloned()).collect()
     }
 }
 

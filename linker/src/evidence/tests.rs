@@ -130,6 +130,7 @@ async fn a_plan_is_in_force_until_its_link_has_ended_and_a_refused_cancel_does_n
         dry_run: false,
         reason: String::new(),
         plan_hash: Some(plan.hash()),
+        accepted: Vec::new(),
     };
     ledger.record(None, asked).await.unwrap();
     let again = Ledger::open(spec(&store, 2)).await.unwrap();

@@ -85,7 +85,7 @@ impl Caller {
             }
         };
         let Asked { reason, dry_run, accept_outage, .. } = asked.clone();
-        Request { actor, reason, dry_run, accept_outage }
+        Request { reason, dry_run, accept_outage, ..Request::by(actor) }
     }
 }
 

@@ -180,6 +180,7 @@ pub(super) fn requested(verb: &str, group: Option<&str>, request: &Request, plan
         dry_run: request.dry_run,
         reason: request.reason.clone(),
         plan_hash: Some(plan),
+        accepted: request.accepted(),
     }
 }
 

@@ -64,7 +64,10 @@ impl Service {
     ) -> Result<Arc<Operation>, LinkerError> {
         let running = self.family(family)?;
         let names = groups_of(&running, group)?;
-        let request = request.clone();
+        let request = match accept_no_stop {
+            true => request.clone().accepting("nothing durable stops them at the source (--accept-no-stop)"),
+            false => request.clone(),
+        };
         self.spawn("complete", &running.clone(), group, request.clone(), move |operation| async move {
             let mut groups: Vec<Value> = Vec::new();
             let mut last = Ending::done(Value::Null);
@@ -142,7 +145,10 @@ impl Service {
     ) -> Result<Arc<Operation>, LinkerError> {
         let running = self.family(family)?;
         let dry_run = request.dry_run;
-        self.spawn("resume", &running.clone(), None, request.clone(), move |operation| async move {
+        let request = accept_loss.iter().fold(request.clone(), |request, id| {
+            request.accepting(format!("what is lost to the mirror of {id} (--accept-loss)"))
+        });
+        self.spawn("resume", &running.clone(), None, request, move |operation| async move {
             if dry_run {
                 return dry(&operation, "would mirror again");
             }

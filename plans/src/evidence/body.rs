@@ -250,6 +250,9 @@ pub enum Body {
         reason: String,
         /// The plan in force.
         plan_hash: Option<PlanHash>,
+        /// What the person accepts, in words: an outage, a loss, that nothing stops the group at the source.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        accepted: Vec<String>,
     },
     /// A group changed its state.
     GroupChanged {

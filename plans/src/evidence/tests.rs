@@ -29,6 +29,7 @@ fn lines() -> Vec<Line> {
             dry_run: false,
             reason: "\"quotes\", π and a line\nfeed".into(),
             plan_hash: Some(PlanHash([3; 32])),
+            accepted: Vec::new(),
         },
     ));
     lines.push(chain.checkpoint(1_700_000_001_000, &key));

@@ -88,8 +88,8 @@ impl Story {
                 let samples = samples.iter().map(sample).collect();
                 self.verdicts.push(DiffWord { partitions, verdict: *verdict, counts: *counts, samples });
             }
-            Body::Requested { verb, group, dry_run, reason, .. } => {
-                let what = sentence::request(verb, group.as_deref(), *dry_run);
+            Body::Requested { verb, group, dry_run, reason, accepted, .. } => {
+                let what = sentence::request(verb, group.as_deref(), *dry_run, accepted);
                 let request = asked(entry, at, what, reason);
                 self.moves.asked(verb, group.as_deref(), &request);
                 self.model.requests.push(request);

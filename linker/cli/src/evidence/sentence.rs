@@ -70,8 +70,9 @@ fn comparison(body: &Body) -> Option<String> {
 /// Entries about a group.
 fn group(body: &Body) -> Option<String> {
     Some(match body {
-        Body::Requested { verb, group, dry_run, reason, .. } => {
-            format!("asked for: {}{}", request(verb, group.as_deref(), *dry_run), because(reason))
+        Body::Requested { verb, group, dry_run, reason, accepted, .. } => {
+            let request = request(verb, group.as_deref(), *dry_run, accepted);
+            format!("asked for: {request}{}", because(reason))
         }
         Body::GatesEvaluated { group, verb, verdict, gates } => {
             format!(
@@ -193,9 +194,13 @@ pub fn actor(actor: &Actor) -> String {
 }
 
 /// What was asked for.
-pub fn request(verb: &str, group: Option<&str>, dry_run: bool) -> String {
+pub fn request(verb: &str, group: Option<&str>, dry_run: bool, accepted: &[String]) -> String {
     let group = group.map(|group| format!(" {group}")).unwrap_or_default();
-    format!("{verb}{group}{}", if dry_run { " (dry run)" } else { "" })
+    let accepting = match accepted {
+        [] => String::new(),
+        accepted => format!(", accepting {}", accepted.join(" and ")),
+    };
+    format!("{verb}{group}{}{accepting}", if dry_run { " (dry run)" } else { "" })
 }
 
 /// A state of a group, as a person says it.

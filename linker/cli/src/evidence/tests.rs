@@ -123,7 +123,10 @@ impl Pen {
     fn requested(&mut self, ms: i64, verb: &str, reason: &str, dry_run: bool) -> &mut Pen {
         let (group, reason) = (Some("session-ranker".into()), reason.into());
         let plan_hash = Some(PlanHash([0x3c; 32]));
-        self.after(ms, Body::Requested { verb: verb.into(), group, dry_run, reason, plan_hash })
+        self.after(
+            ms,
+            Body::Requested { verb: verb.into(), group, dry_run, reason, plan_hash, accepted: Vec::new() },
+        )
     }
 
     fn gates(&mut self, verb: Verb, lag: Verdict) -> &mut Pen {
@@ -365,6 +368,19 @@ fn what_people_wrote_stays_text_and_the_page_asks_for_nothing_from_elsewhere() {
     for outside in ["<script", "src=", "href=", "url(", "@import", "http"] {
         assert!(!page.contains(outside), "{outside}");
     }
+}
+
+#[test]
+fn what_a_person_accepted_stands_with_who_asked() {
+    let mut pen = Pen::new();
+    let accepted = vec!["nothing durable stops them at the source (--accept-no-stop)".to_owned()];
+    let (verb, group, reason) = ("complete".into(), Some("session-ranker".into()), String::new());
+    let body = Body::Requested { verb, group, dry_run: false, reason, plan_hash: None, accepted };
+    let told =
+        "complete session-ranker, accepting nothing durable stops them at the source (--accept-no-stop)";
+    assert_eq!(super::sentence::of(&body), format!("asked for: {told}"));
+    pen.after(1, body);
+    assert!(page(&pen.bundle(), None).contains(told));
 }
 
 #[test]
