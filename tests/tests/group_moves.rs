@@ -2,11 +2,15 @@
 
 mod estate;
 
-use estate::{Estate, Group};
+use estate::{Estate, FAMILY, GROUP, Group, LIMIT, PARTITIONS, Sheet, TOPIC, committed_at, hold, request};
 use serde_json::Value;
-use towpath_linker::operation::exit;
+use towpath_env::Env;
+use towpath_linker::groups::fence::{Fence, Membership};
+use towpath_linker::operation::{Request, exit};
 use towpath_plans::transition::{GroupState, LinkState, Verb};
-use towpath_tests::kafka::KafkaOptions;
+use towpath_tests::kafka::{Kafka, KafkaOptions};
+use towpath_tests::mirroring::connect;
+use towpath_tests::wait;
 
 async fn a_live_group_is_evicted_moved_and_rolled_back(version: &str, settings: &'static [(&str, &str)]) {
     let estate = Estate::start(version).await;
@@ -85,7 +89,7 @@ async fn a_pause_that_would_become_too_long_undoes_the_move_and_the_group_goes_o
     estate.link_with("fence: evict, pause_max: 1ms").await;
     let early = Group::start(&estate.towpath(), 1);
     estate.wait_for_gates(Verb::Cutover).await;
-    let ending = estate.execute(Verb::Cutover, estate::request()).await;
+    let ending = estate.execute(Verb::Cutover, request()).await;
     assert_eq!(ending.exit_code, exit::FAILED, "{ending:?}");
     assert!(ending.problem.unwrap().contains("pause_max"));
     let record = estate.record();
@@ -178,5 +182,51 @@ async fn a_link_survives_a_crash_before_it_was_told_and_a_service_that_takes_ove
     group.stop();
     writer.stop();
     assert_eq!(estate.evidence().await.matches("plan_adopted").count(), 1);
+    estate.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_fence_leaves_by_its_own_member_id_and_a_newer_one_stays() {
+    let kafka = Kafka::start("3.9.1").await.unwrap();
+    let source = connect(&kafka.bootstrap()).await.unwrap();
+    let fence = || Fence::new(source.clone(), Env::real(), GROUP, "towpath-fence-views".into());
+    let (old, new) = (fence(), fence());
+    let (before, now) = (hold(&old).await, hold(&new).await);
+    assert!(matches!(old.heartbeat(&before).await.unwrap(), Membership::Gone(_)));
+    let other = old.leave(Some(&before), "a test").await.unwrap();
+    assert_eq!(other.map(|other| other.member_id), Some(now.member_id.clone()));
+    assert_eq!(new.heartbeat(&now).await.unwrap(), Membership::Stands);
+    // Whoever carries the instance id leaves only where no membership is known.
+    assert_eq!(old.leave(None, "a test").await.unwrap(), None);
+    assert_eq!(new.look().await.unwrap().fence, None);
+}
+
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_fence_that_somebody_else_took_over_is_left_alone_and_told() {
+    let estate = Estate::start("3.9.1").await;
+    let mut writer = estate.write_on();
+    let mut group = Group::start(&estate.legacy(), 1);
+    group.wait_for_commits(1).await;
+    estate.link_with("fence: evict, pause_max: 60s, overlap_wait: 10s").await;
+    let mut early = Group::start(&estate.towpath(), 1);
+    estate.wait_for_gates(Verb::Cutover).await;
+    let source = connect(&estate.legacy()).await.unwrap();
+    let instance = estate.record().fence_instance_id();
+    let other = Fence::new(source, Env::real(), GROUP, instance);
+    let cutover = estate.begin(Verb::Cutover).await;
+    wait::until("the fence to stand", LIMIT, async || Ok(other.look().await?.fence)).await.unwrap();
+    let theirs = hold(&other).await;
+    let ended = cutover.ended().await;
+    assert_eq!(ended.exit_code, Some(exit::FAILED), "{ended:#?}");
+    let alarms = ended.outcome["moves"][0]["alarms"].to_string();
+    assert!(alarms.contains(&theirs.member_id) && alarms.contains("left alone"), "{alarms}");
+    assert_eq!(other.heartbeat(&theirs).await.unwrap(), Membership::Stands);
+    assert_eq!(estate.record().state, GroupState::OnSource);
+    other.leave(Some(&theirs), "a test").await.unwrap();
+    group.wait_for_commits(1).await;
+    early.stop();
+    group.stop();
+    writer.stop();
     estate.stop().await;
 }

@@ -49,6 +49,8 @@ pub struct Fence {
     /// Which of [`SESSIONS_MS`] the cluster allows.
     session: AtomicUsize,
     connection: Mutex<Option<Arc<Connection>>>,
+    /// The member id that the coordinator gave last to a join of this process, journaled or not.
+    taken: Mutex<Option<String>>,
 }
 
 /// What a try to join led to.
@@ -74,8 +76,8 @@ pub enum Membership {
 impl Fence {
     /// The fence of `group`; the static member carries `instance_id`.
     pub fn new(client: Client, env: Env, group: &str, instance_id: String) -> Fence {
-        let (session, connection) = (AtomicUsize::new(0), Mutex::default());
-        Fence { client, env, group: group.into(), instance_id, session, connection }
+        let (session, connection, taken) = (AtomicUsize::new(0), Mutex::default(), Mutex::default());
+        Fence { client, env, group: group.into(), instance_id, session, connection, taken }
     }
 
     /// The fence member's instance id.
@@ -115,6 +117,7 @@ impl Fence {
             }
             return self.refused_to_join(code);
         }
+        *self.taken.lock() = Some(answer.member_id.to_string());
         let hold = FenceHold {
             member_id: answer.member_id.to_string(),
             instance_id: self.instance_id.clone(),
@@ -259,19 +262,45 @@ impl Fence {
         Ok(Membership::Stands)
     }
 
-    /// The fence member leaves: the given membership, or whoever carries the instance id. It is not joined for this.
+    /// The fence member leaves: the given membership alone, or whoever carries the instance id where none is known.
+    /// It is not joined for this. Answers another member that carries the instance id: a newer fence, or somebody
+    /// else's; it stays.
     ///
     /// # Errors
     /// The coordinator cannot be asked, or refuses.
-    pub async fn leave(&self, hold: Option<&FenceHold>, reason: &str) -> Result<(), LinkerError> {
+    pub async fn leave(
+        &self,
+        hold: Option<&FenceHold>,
+        reason: &str,
+    ) -> Result<Option<GroupMember>, LinkerError> {
         if let Some(hold) = hold {
             members::leave(&self.client, &self.group, &[&hold.member_id], reason).await?;
         }
         // A lost answer, or a fence that was set just before a crash and never journaled.
         while let Some(left) = self.look().await?.fence {
+            if hold.is_some() && !self.is_own(hold, &left) {
+                return Ok(Some(left));
+            }
             members::leave(&self.client, &self.group, &[&left.member_id], reason).await?;
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// The membership of a member that was looked at: enough to make just that one leave.
+    pub fn seen(&self, member: &GroupMember) -> FenceHold {
+        FenceHold {
+            member_id: member.member_id.clone(),
+            instance_id: self.instance_id.clone(),
+            generation: -1,
+            since_ms: self.env.now_ms(),
+        }
+    }
+
+    /// Whether a member that carries the instance id is the given membership, or one that this process was given.
+    /// Kafka gives a new member id to each static member that joins: another one is another holder's.
+    pub fn is_own(&self, hold: Option<&FenceHold>, member: &GroupMember) -> bool {
+        hold.is_some_and(|hold| hold.member_id == member.member_id)
+            || self.taken.lock().as_ref() == Some(&member.member_id)
     }
 
     /// The source group, the fence member apart from the others.

@@ -19,7 +19,7 @@ use crate::groups::route::positions_of;
 
 impl Mover {
     /// Takes over the journaled membership; any other is a lapse: the group is fenced again and what it committed
-    /// is compared with what Towpath committed there last.
+    /// is compared with what Towpath committed there last. A service that another one has replaced puts nobody out.
     pub(super) async fn adopt(&self, run: &mut Run<'_>, record: &GroupMove) -> Result<Event, LinkerError> {
         let why = match &record.fence {
             Some(hold) => match self.fence.heartbeat(hold).await? {
@@ -32,6 +32,7 @@ impl Mover {
             None => "the journal has none".to_owned(),
         };
         run.step(format!("the fence at the source lapsed: {why}"));
+        self.prove_journal(record).await?;
         let known = run.evicted.len();
         // Whoever runs at the source while the group is not there is put out: exactly one side consumes.
         let hold = match self.fence(run, record, FenceMode::Evict).await? {

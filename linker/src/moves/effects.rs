@@ -7,7 +7,7 @@ use towpath_plans::Side as PlanSide;
 use towpath_plans::evidence::Body;
 use towpath_plans::model::{FenceMode, format_count};
 use towpath_plans::transition::{
-    Effect, Event, GroupMove, PartitionBounds, Position, Route, Verb, final_positions,
+    Effect, Event, GroupMove, GroupState, PartitionBounds, Position, Route, Verb, final_positions,
 };
 use towpath_wire::client::TopicPartition;
 use towpath_wire::client::admin::fence_producer;
@@ -35,7 +35,7 @@ impl Mover {
             Effect::SetRoute { from, to } => self.set_route(run, record, (from, to)).await?,
             Effect::AwaitDrain => self.drain(run, record).await?,
             Effect::ReadFinalOffsets => return self.read_finals(run, record).await.map(Some),
-            Effect::Switch => self.switch(run, record).await?,
+            Effect::Switch => return self.switch(run, record).await,
             Effect::CommitAtSource => return self.commit_at_source(run, record).await,
             Effect::ReleaseFence => self.release_fence(run, record).await?,
             Effect::RestoreSource => self.restore_source(run, record).await?,
@@ -170,8 +170,14 @@ impl Mover {
         })
     }
 
-    /// The one operation that lets the group run on the target.
-    async fn switch(&self, run: &mut Run<'_>, record: &GroupMove) -> Result<(), LinkerError> {
+    /// The one operation that lets the group run on the target. The fence must stand now: without it the group may
+    /// have gone on at the source.
+    async fn switch(&self, run: &mut Run<'_>, record: &GroupMove) -> Result<Option<Event>, LinkerError> {
+        let Some(hold) = &record.fence else { return self.adopt(run, record).await.map(Some) };
+        if let Membership::Gone(why) = self.fence.heartbeat(hold).await? {
+            run.step(format!("the fence at the source is gone: {why}"));
+            return self.adopt(run, record).await.map(Some);
+        }
         let offsets = target_offsets(&record.finals);
         let state =
             self.target.switch(record.attempt, (Route::Draining, Route::Target), offsets.clone()).await?;
@@ -195,7 +201,7 @@ impl Mover {
                 ));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Commits the final positions as the fence member; whoever reads the group next reads exactly these.
@@ -225,15 +231,31 @@ impl Mover {
         self.journal(Entry::SourcePositions { family, group, positions: positions.to_vec() }).await
     }
 
+    /// Our membership leaves. Another fence of the same instance id stays, and is told.
     async fn release_fence(&self, run: &mut Run<'_>, record: &GroupMove) -> Result<(), LinkerError> {
-        let hold = record.fence.as_ref().or(run.hold.as_ref());
-        self.fence.leave(hold, &record.because).await?;
+        let hold = record.fence.clone().or(run.hold.clone());
+        if hold.is_none() {
+            self.prove_journal(record).await?;
+        }
+        let mut reason = record.because.clone();
+        match self.fence.leave(hold.as_ref(), &record.because).await {
+            Ok(None) => {}
+            Ok(Some(other)) => {
+                self.tell_other_fence(run, &other, "it is left alone, nobody can join there while it stands");
+                reason.push_str("; another fence stands");
+            }
+            // A durable stop that denies everybody denies this service too.
+            Err(error) if record.state == GroupState::Completing && is_denied(&error) => {
+                run.step("the source denies the fence member to leave: it is gone when its session ends");
+                reason.push_str("; denied, it ends with its session");
+            }
+            Err(error) => return Err(error),
+        }
         if record.verb == Some(Verb::Rollback) {
             run.opened();
         }
         run.hold = None;
-        run.bodies
-            .push(Body::FenceReleased { group: self.group.name.clone(), reason: record.because.clone() });
+        run.bodies.push(Body::FenceReleased { group: self.group.name.clone(), reason });
         Ok(())
     }
 
@@ -262,9 +284,18 @@ impl Mover {
 }
 
 fn is_unknown_topic(error: &LinkerError) -> bool {
+    code_of(error) == Some(ResponseError::UnknownTopicOrPartition)
+}
+
+/// The source does not let this service act as a member of the group.
+pub(super) fn is_denied(error: &LinkerError) -> bool {
+    code_of(error) == Some(ResponseError::GroupAuthorizationFailed)
+}
+
+fn code_of(error: &LinkerError) -> Option<ResponseError> {
     match error {
-        LinkerError::Cluster { error, .. } => error.code() == Some(ResponseError::UnknownTopicOrPartition),
-        _ => false,
+        LinkerError::Cluster { error, .. } => error.code(),
+        _ => None,
     }
 }
 

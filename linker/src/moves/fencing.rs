@@ -12,6 +12,7 @@ use super::mover::Mover;
 use super::run::{Interrupt, Run};
 use crate::error::LinkerError;
 use crate::groups::fence::Joined;
+use crate::state::Entry;
 
 /// Between two looks at a group that is waited for.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -28,6 +29,7 @@ impl Mover {
         mode: FenceMode,
     ) -> Result<Result<FenceHold, Interrupt>, LinkerError> {
         let mut waiting_for = None;
+        let mut tried = false;
         loop {
             if self.stop.is_cancelled() {
                 return Err(stopping());
@@ -36,6 +38,12 @@ impl Mover {
                 return Ok(Err(interrupt));
             }
             let seen = self.fence.look().await?;
+            if let (false, Some(other)) = (tried, &seen.fence)
+                && !self.fence.is_own(record.fence.as_ref(), other)
+            {
+                self.tell_other_fence(run, other, "it is taken over");
+            }
+            tried = true;
             if !seen.live.is_empty() {
                 match mode {
                     FenceMode::Wait => {
@@ -76,6 +84,25 @@ impl Mover {
                 Joined::Again => self.link.env.sleep(JOIN_AGAIN).await,
             }
         }
+    }
+
+    /// Somebody else carries the fence's instance id: another service for a family of this name, or this one just
+    /// before it stopped.
+    pub(super) fn tell_other_fence(&self, run: &mut Run<'_>, other: &GroupMember, what: &str) {
+        let text = format!(
+            "a fence member that this service did not set stands at the source, {} at {}: {what}; see whether \
+             another service runs a family of this name",
+            other.member_id, other.client_host
+        );
+        run.step(text.clone());
+        self.memory.lock().alarm("other-fence", text.clone());
+        run.alarms.push(text);
+    }
+
+    /// Before somebody is put out of the source whom this service does not know by id: says the record again, which
+    /// the journal takes from nobody but the service that acts now.
+    pub(super) async fn prove_journal(&self, record: &GroupMove) -> Result<(), LinkerError> {
+        self.journal(Entry::Group(Box::new(record.clone()))).await
     }
 
     /// Members as evidence names them: hosts only as pseudonyms.

@@ -1,39 +1,40 @@
 //! A real Apache Kafka, Towpath's broker and the linking service in one process, with a writer and live groups.
 
+mod live;
+mod sheet;
 mod takeover;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use live::{Group, Writer};
+pub use sheet::Sheet;
+
 use parking_lot::Mutex;
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::message::Message;
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 use serde_json::Value;
 use tempfile::TempDir;
 use towpath_broker::Broker;
 use towpath_env::Env;
 use towpath_linker::config::ServiceConfig;
-use towpath_linker::operation::{Ending, Request, exit};
+use towpath_linker::groups::fence::{Fence, Joined};
+use towpath_linker::operation::{Ending, Operation, Request, exit};
 use towpath_linker::service::Service;
 use towpath_plans::evidence::Actor;
 use towpath_plans::gates::{DiffObserved, Verdict};
-use towpath_plans::transition::{GroupMove, Verb};
-use towpath_tests::kafka::{Kafka, KafkaOptions};
+use towpath_plans::transition::{FenceHold, GroupMove, Verb};
+use towpath_tests::kafka::{Kafka, KafkaOptions, Tool};
 use towpath_tests::mirroring::{broker, connect};
 use towpath_tests::wait;
-use towpath_wire::client::admin::{NewTopic, create_topic};
+use towpath_wire::client::TopicPartition;
+use towpath_wire::client::admin::{CommittedOffset, NewTopic, create_topic, offset_fetch_all};
 
 pub const TOPIC: &str = "views";
 pub const GROUP: &str = "ranker";
 pub const FAMILY: &str = "product-views";
 pub const PARTITIONS: i32 = 3;
-const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// Both clusters and the service between them.
 pub struct Estate {
@@ -70,7 +71,7 @@ impl Estate {
         self.broker.address().to_string()
     }
 
-    fn service(&self) -> Arc<Service> {
+    pub fn service(&self) -> Arc<Service> {
         self.service.lock().clone().unwrap()
     }
 
@@ -144,6 +145,26 @@ impl Estate {
         self.service().family(FAMILY).unwrap().movers[GROUP].record()
     }
 
+    /// Gives up the way back; answers its exit code and what stands in the way.
+    pub async fn complete(&self, request: &Request, accept_no_stop: bool) -> (Option<u8>, String) {
+        let service = self.service();
+        let operation = service.complete(FAMILY, Some(GROUP), accept_no_stop, request).await.unwrap();
+        let ended = operation.ended().await;
+        (ended.exit_code, ended.problem.unwrap_or_default())
+    }
+
+    /// Changes the source's ACLs on the group with Kafka's own tool.
+    pub async fn acl(&self, change: &[&str]) {
+        let bootstrap = self.legacy();
+        let arguments = ["--bootstrap-server", &bootstrap, "--group", GROUP];
+        self.kafka.tools().run(Tool::Acls, &[&arguments[..], change].concat()).await.unwrap();
+    }
+
+    /// Begins a verb.
+    pub async fn begin(&self, verb: Verb) -> Arc<Operation> {
+        self.service().move_groups(verb, FAMILY, Some(GROUP), &request()).await.unwrap()
+    }
+
     pub fn alarms(&self) -> Vec<String> {
         let status = self.service().family(FAMILY).unwrap().movers[GROUP].status();
         status.map(|status| status.alarms).unwrap_or_default()
@@ -166,6 +187,18 @@ impl Estate {
         })
         .await
         .unwrap()
+    }
+
+    /// Waits until the source's coordinator has just what `group` has committed.
+    pub async fn wait_for_source_commits(&self, group: &Group) {
+        let source = connect(&self.legacy()).await.unwrap();
+        wait::until("the commits to stand at the source", LIMIT, async || {
+            // Until an ACL is gone, looking is refused.
+            let there = offset_fetch_all(&source, GROUP, false).await.map(by_partition).ok();
+            Ok((there.as_ref() == Some(&group.seen.lock().committed)).then_some(()))
+        })
+        .await
+        .unwrap();
     }
 
     pub async fn evidence(&self) -> String {
@@ -194,7 +227,11 @@ impl Estate {
     }
 
     pub async fn stop(self) {
-        self.service().close().await;
+        // A test may have closed it.
+        let service = self.service.lock().take();
+        if let Some(service) = service {
+            service.close().await;
+        }
         self.broker.stop().await;
     }
 }
@@ -205,6 +242,26 @@ fn plan(how: &str) -> String {
         "family: {FAMILY}\nsource: legacy\ntarget: towpath\ntopics: [{TOPIC}]\ngroups:\n  \
          - {{ name: {GROUP}, {how} }}\nlink: {{ sync_interval: 500ms }}\n"
     )
+}
+
+/// What a group has committed at a cluster.
+pub async fn committed_at(bootstrap: &str, group: &str) -> BTreeMap<i32, i64> {
+    let client = connect(bootstrap).await.unwrap();
+    by_partition(offset_fetch_all(&client, group, false).await.unwrap())
+}
+
+fn by_partition(committed: BTreeMap<TopicPartition, CommittedOffset>) -> BTreeMap<i32, i64> {
+    committed.iter().map(|(id, at)| (id.partition, at.offset)).collect()
+}
+
+/// Joins as the fence member.
+pub async fn hold(fence: &Fence) -> FenceHold {
+    wait::until("the fence to stand", LIMIT, async || match fence.join(&[]).await? {
+        Joined::Holds(hold) => Ok(Some(hold)),
+        Joined::Occupied | Joined::Again => Ok(None),
+    })
+    .await
+    .unwrap()
 }
 
 async fn serve(folder: &Path, legacy: &str, towpath: &str) -> Arc<Service> {
@@ -231,162 +288,4 @@ async fn serve_from(folder: &Path, data: &Path, legacy: &str, towpath: &str) -> 
 
 pub fn request() -> Request {
     Request::by(Actor { name: "test".into(), authenticated: false, role: "unauthenticated".into() })
-}
-
-/// Writes to every partition until it is stopped.
-pub struct Writer {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<BTreeMap<i32, i64>>>,
-}
-
-impl Writer {
-    fn start(bootstrap: &str) -> Writer {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", bootstrap).set("linger.ms", "5").set("broker.address.family", "v4");
-        let producer: ThreadedProducer<DefaultProducerContext> = config.create().unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let thread = std::thread::spawn(move || {
-            let mut ends: BTreeMap<i32, i64> = BTreeMap::new();
-            while !stopped.load(Ordering::Relaxed) {
-                for partition in 0..PARTITIONS {
-                    let record: BaseRecord<'_, str, str> =
-                        BaseRecord::to(TOPIC).partition(partition).key("key").payload("a product view");
-                    producer.send(record).map_err(|(error, _)| error).unwrap();
-                    *ends.entry(partition).or_default() += 1;
-                }
-                // The workload's pace, not a wait for anything.
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            producer.flush(LIMIT).unwrap();
-            ends
-        });
-        Writer { stop, thread: Some(thread) }
-    }
-
-    /// The end of each partition.
-    pub fn stop(&mut self) -> BTreeMap<i32, i64> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().unwrap().join().unwrap()
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-/// What the members of a group saw and did.
-#[derive(Default)]
-struct Seen {
-    delivered: Vec<(i32, i64)>,
-    committed: BTreeMap<i32, i64>,
-    commits: BTreeMap<usize, u64>,
-}
-
-/// Live members of the group on one cluster; each commits behind every record.
-pub struct Group {
-    stop: Arc<AtomicBool>,
-    seen: Arc<Mutex<Seen>>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Group {
-    pub fn start(bootstrap: &str, members: usize) -> Group {
-        Group::start_with(bootstrap, members, &[])
-    }
-
-    /// Members with settings of their own.
-    pub fn start_with(bootstrap: &str, members: usize, settings: &'static [(&str, &str)]) -> Group {
-        let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Seen::default())));
-        let threads = (0..members)
-            .map(|index| {
-                let (stop, seen, bootstrap) = (stop.clone(), seen.clone(), bootstrap.to_owned());
-                std::thread::spawn(move || consume(&bootstrap, index, settings, &stop, &seen))
-            })
-            .collect();
-        Group { stop, seen, threads }
-    }
-
-    pub fn delivered(&self) -> usize {
-        self.seen.lock().delivered.len()
-    }
-
-    pub fn offsets(&self) -> BTreeSet<(i32, i64)> {
-        self.seen.lock().delivered.iter().copied().collect()
-    }
-
-    pub fn first_delivered(&self, partition: i32) -> Option<i64> {
-        self.seen.lock().delivered.iter().find(|(at, _)| *at == partition).map(|(_, offset)| *offset)
-    }
-
-    pub fn committed(&self, partition: i32) -> Option<i64> {
-        self.seen.lock().committed.get(&partition).copied()
-    }
-
-    /// Waits until so many members have committed since the call, and every partition has a commit.
-    pub async fn wait_for_commits(&self, members: usize) {
-        self.seen.lock().commits.clear();
-        wait::until("every member to commit", LIMIT, async || {
-            let seen = self.seen.lock();
-            let all = seen.commits.len() >= members && seen.committed.len() == PARTITIONS as usize;
-            Ok(all.then_some(()))
-        })
-        .await
-        .unwrap();
-    }
-
-    pub async fn wait_until_committed(&self, ends: &BTreeMap<i32, i64>) {
-        wait::until("the group to reach the end", LIMIT, async || {
-            let seen = self.seen.lock();
-            let reached = ends.iter().all(|(partition, end)| seen.committed.get(partition) == Some(end));
-            Ok(reached.then_some(()))
-        })
-        .await
-        .unwrap();
-    }
-
-    pub fn stop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            thread.join().unwrap();
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-fn consume(bootstrap: &str, index: usize, settings: &[(&str, &str)], stop: &AtomicBool, seen: &Mutex<Seen>) {
-    let mut config = ClientConfig::new();
-    config
-        .set("bootstrap.servers", bootstrap)
-        .set("broker.address.family", "v4")
-        .set("group.id", GROUP)
-        .set("client.id", format!("member-{index}"))
-        .set("enable.auto.commit", "false")
-        .set("auto.offset.reset", "earliest");
-    // KIP-848 leaves these to the broker.
-    if settings.iter().all(|(key, _)| *key != "group.protocol") {
-        config.set("session.timeout.ms", "6000").set("heartbeat.interval.ms", "500");
-    }
-    settings.iter().for_each(|(key, value)| {
-        config.set(*key, *value);
-    });
-    let consumer: BaseConsumer = config.create().unwrap();
-    consumer.subscribe(&[TOPIC]).unwrap();
-    while !stop.load(Ordering::Relaxed) {
-        let Some(Ok(message)) = consumer.poll(Duration::from_millis(50)) else { continue };
-        let (partition, offset) = (message.partition(), message.offset());
-        seen.lock().delivered.push((partition, offset));
-        if consumer.commit_message(&message, CommitMode::Sync).is_ok() {
-            let mut seen = seen.lock();
-            seen.committed.insert(partition, offset + 1);
-            *seen.commits.entry(index).or_default() += 1;
-        }
-    }
 }
