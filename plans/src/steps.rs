@@ -163,7 +163,7 @@ pub fn complete_steps(plan: &Plan, group: &GroupPlan) -> Vec<Step> {
         "complete",
         GroupState::Completing,
         format!("the fence member leaves {name} on {source}; {name} becomes an ordinary group of {target}"),
-        "a durable stop at the source is proven (a deny ACL, or the group is deleted), or explicitly accepted",
+        "a durable stop at the source is proven (a deny ACL for everybody), or explicitly accepted",
         Inverse::Irreversible(format!("{name} can not go back to {source} at an exact record any more")),
     )]
 }

@@ -201,6 +201,42 @@ async fn a_fence_leaves_by_its_own_member_id_and_a_newer_one_stays() {
     assert_eq!(new.look().await.unwrap().fence, None);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_way_back_is_given_up_only_when_everybody_is_denied_at_the_source() {
+    let estate = Estate::start_with(with_acls()).await;
+    let mut writer = estate.write_on();
+    let mut group = Group::start(&estate.legacy(), 1);
+    group.wait_for_commits(1).await;
+    estate.link().await;
+    let mut early = Group::start(&estate.towpath(), 1);
+    estate.wait_for_gates(Verb::Cutover).await;
+    estate.run(Verb::Cutover).await;
+    group.stop();
+
+    let (code, problem) = estate.complete(&request(), false).await;
+    assert!(code == Some(exit::FAILED) && problem.contains("--deny-principal 'User:*'"), "{problem}");
+    let dry = Request { dry_run: true, ..request() };
+    assert_eq!(estate.complete(&dry, true).await.0, Some(exit::DONE));
+    assert!(estate.evidence().await.contains("--accept-no-stop"));
+    estate.acl(&["--add", "--deny-principal", "User:bob", "--operation", "Read"]).await;
+    let (code, problem) = estate.complete(&request(), false).await;
+    assert!(code == Some(exit::FAILED) && problem.contains("User:bob"), "{problem}");
+    estate.acl(&["--add", "--deny-principal", "User:*", "--operation", "Read"]).await;
+    let (code, problem) = estate.complete(&request(), false).await;
+    assert_eq!((code, problem.as_str()), (Some(exit::DONE), ""));
+    assert_eq!(estate.record().state, GroupState::Completed);
+    assert!(estate.evidence().await.contains("a deny ACL for User:* on group ranker"));
+    early.wait_for_commits(1).await;
+    early.stop();
+    writer.stop();
+    estate.stop().await;
+}
+
+fn with_acls() -> KafkaOptions {
+    KafkaOptions::new("4.1.1")
+        .property("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer")
+        .property("allow.everyone.if.no.acl.found", "true")
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_fence_that_somebody_else_took_over_is_left_alone_and_told() {

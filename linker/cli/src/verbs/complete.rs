@@ -16,7 +16,7 @@ pub struct Arguments {
     /// The group that stays on the target
     #[arg(long, value_name = "GROUP")]
     group: String,
-    /// Accept that nothing durable (a deny ACL, the group deleted) stops the group at the source
+    /// Accept that nothing durable (a deny ACL for everybody) stops the group at the source
     #[arg(long)]
     accept_no_stop: bool,
     #[command(flatten)]
