@@ -231,6 +231,20 @@ impl Operation {
         self.abort.subscribe()
     }
 
+    /// Does what may be given up half-way.
+    ///
+    /// # Errors
+    /// Why it was given up: somebody asked the operation to stop meanwhile.
+    pub async fn unless_aborted<T>(&self, work: impl Future<Output = T>) -> Result<T, String> {
+        let mut asked = self.abort.subscribe();
+        tokio::select! {
+            biased;
+            // The sender lives as long as `self`.
+            Ok(reason) = asked.wait_for(Option::is_some) => Err(reason.clone().unwrap_or_default()),
+            done = work => Ok(done),
+        }
+    }
+
     /// Waits for the end.
     pub async fn ended(&self) -> OperationView {
         let mut seen = self.view.subscribe();
@@ -339,6 +353,15 @@ mod tests {
         assert_eq!(view.steps[STEPS_FIRST_KEPT - 1].text, (STEPS_FIRST_KEPT - 1).to_string());
         assert_eq!(view.steps[STEPS_FIRST_KEPT].text, (STEPS_FIRST_KEPT + 7).to_string());
         assert!(view.numbered_steps().all(|(number, step)| step.text == number.to_string()));
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_given_up_when_somebody_asks_and_what_is_done_is_done() {
+        let operation = Operations::new(Env::seeded(1, 0), 10).begin("cutover", "views", &request());
+        assert_eq!(operation.unless_aborted(async { 7 }).await, Ok(7));
+        let waiting = operation.unless_aborted(std::future::pending::<()>());
+        operation.abort("wrong day");
+        assert_eq!(waiting.await, Err("wrong day".into()));
     }
 
     #[test]

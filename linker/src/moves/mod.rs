@@ -16,6 +16,7 @@ mod executor;
 pub mod failpoint;
 mod fencing;
 mod gauges;
+mod left_behind;
 mod memory;
 mod mover;
 mod observe;

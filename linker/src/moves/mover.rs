@@ -73,7 +73,7 @@ pub struct Mover {
     /// Whoever changes the record, at either side, holds it: a verb, or one round of duties.
     pub(super) acting: tokio::sync::Mutex<()>,
     /// Held by a verb for its whole time: a second one is refused, not queued.
-    verbs: tokio::sync::Mutex<()>,
+    pub(super) verbs: tokio::sync::Mutex<()>,
     /// Whether what a crash left half done is ended, and duties are followed.
     pub(super) ready: watch::Sender<bool>,
     /// The service stops: effects are not begun any more.
@@ -125,8 +125,10 @@ impl Mover {
     /// Cuts over or rolls back, to the end. A dry run evaluates the gates and answers the steps.
     pub async fn execute(&self, verb: Verb, request: &Request, operation: &Operation) -> Ending {
         let Ok(_verb) = self.verbs.try_lock() else { return self.busy() };
-        self.wait_until_ready(operation).await;
-        let _acting = self.acting.lock().await;
+        let _acting = match self.turn(operation).await {
+            Ok(acting) => acting,
+            Err(aborted) => return Ending::failed(&aborted),
+        };
         let record = self.record();
         if record.state == verb.destination_state() {
             return Ending::done(json!({
@@ -173,8 +175,10 @@ impl Mover {
     /// source.
     pub async fn complete(&self, request: &Request, accept_no_stop: bool, operation: &Operation) -> Ending {
         let Ok(_verb) = self.verbs.try_lock() else { return self.busy() };
-        self.wait_until_ready(operation).await;
-        let _acting = self.acting.lock().await;
+        let _acting = match self.turn(operation).await {
+            Ok(acting) => acting,
+            Err(aborted) => return Ending::failed(&aborted),
+        };
         let mut run =
             Run::asked(&self.link.env, request, operation).of(&self.group.name, self.group.pause_max_ms);
         match self.give_up_way_back(&mut run, request, accept_no_stop).await {
@@ -227,16 +231,29 @@ impl Mover {
         Some(status)
     }
 
-    async fn wait_until_ready(&self, operation: &Operation) {
+    /// The right to act, once nothing else acts for the group. Whoever waits for it can be taken back.
+    ///
+    /// # Errors
+    /// A person took the verb back while it waited; nothing has changed.
+    pub(super) async fn turn(
+        &self,
+        operation: &Operation,
+    ) -> Result<tokio::sync::MutexGuard<'_, ()>, LinkerError> {
         if !*self.ready.borrow() {
             let text = "waiting until what was under way before the service started has ended";
             operation.step(Some(&self.group.name), text);
         }
-        // The sender lives as long as `self`.
-        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
+        let waiting = async {
+            // The sender lives as long as `self`.
+            let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
+            self.acting.lock().await
+        };
+        operation.unless_aborted(waiting).await.map_err(|reason| {
+            LinkerError::refused(format!("aborted before it began: {reason}"), "nothing, nothing has changed")
+        })
     }
 
-    fn busy(&self) -> Ending {
+    pub(super) fn busy(&self) -> Ending {
         Ending::failed(&LinkerError::refused(self.under_way(), "wait for its end: `towpath watch`"))
     }
 

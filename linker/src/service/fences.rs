@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
-use towpath_plans::transition::{GroupMove, GroupState};
+use towpath_plans::transition::GroupMove;
 
 use super::{Running, Service};
 use crate::error::LinkerError;
 use crate::groups::fence::Fence;
-use crate::operation::{Ending, Operation, Request};
+use crate::operation::{Operation, Request};
 
 impl Running {
-    /// The fence of a group, to look at or to release.
+    /// The fence of a group, to look at.
     pub fn fence_of(&self, record: &GroupMove) -> Fence {
         let link = &self.link;
         Fence::new(link.source.client.clone(), link.env.clone(), &record.group, record.fence_instance_id())
@@ -37,42 +36,11 @@ impl Service {
                 format!("see which it has: `towpath fence list {family}`"),
             )
         })?;
-        let record = mover.record();
-        if !matches!(record.state, GroupState::OnSource | GroupState::Completed | GroupState::Cancelled) {
-            return Err(LinkerError::refused(
-                format!("group {group} needs its fence: {}", record.because),
-                format!("`towpath rollback {family} --group {group}`, or `towpath complete` it"),
-            ));
-        }
-        let (work, dry_run) = (running.clone(), request.dry_run);
+        mover.check_unneeded()?;
+        let (mover, asked) = (mover.clone(), request.clone());
         self.spawn("fence-release", &running, Some(group), request.clone(), move |operation| async move {
-            match release(&work, &record, dry_run, &operation).await {
-                Ok(ending) => ending,
-                Err(error) => Ending::failed(&error),
-            }
+            mover.release_left_behind(&asked, &operation).await
         })
         .await
     }
-}
-
-async fn release(
-    running: &Running,
-    record: &GroupMove,
-    dry_run: bool,
-    operation: &Operation,
-) -> Result<Ending, LinkerError> {
-    let fence = running.fence_of(record);
-    let found = fence.look().await?.fence.map(|member| member.member_id);
-    let done = match (&found, dry_run) {
-        (None, _) => "there is no fence at the source".to_owned(),
-        (Some(member), true) => format!("would make the fence member {member} leave"),
-        (Some(member), false) => {
-            fence.leave(None, "released by a person").await?;
-            format!("the fence member {member} has left")
-        }
-    };
-    operation.step(Some(&record.group), &done);
-    Ok(Ending::done(json!({
-        "family": record.family, "group": record.group, "dry_run": dry_run, "member_id": found, "would": done,
-    })))
 }
