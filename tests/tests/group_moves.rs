@@ -239,6 +239,31 @@ fn with_acls() -> KafkaOptions {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_commit_that_the_source_refused_is_repeated_when_nothing_moves_any_more() {
+    let estate = Estate::start_with(with_acls()).await;
+    let mut writer = estate.write_on();
+    let mut group = Group::start(&estate.legacy(), 1);
+    group.wait_for_commits(1).await;
+    estate.link().await;
+    let mut early = Group::start(&estate.towpath(), 1);
+    estate.wait_for_gates(Verb::Cutover).await;
+    estate.run(Verb::Cutover).await;
+    group.stop();
+    estate.acl(&["--add", "--allow-principal", "User:*", "--operation", "All"]).await;
+    estate.acl(&["--add", "--deny-principal", "User:ANONYMOUS", "--operation", "Read"]).await;
+    early.wait_for_commits(1).await;
+    estate.wait_for_alarm("positions are not synced").await;
+    early.stop();
+    writer.stop();
+    let denied = ["--deny-principal", "User:ANONYMOUS", "--operation", "Read"];
+    estate.acl(&[&["--remove", "--force"], &denied[..]].concat()).await;
+    estate.wait_for_source_commits(&early).await;
+    // What stood there meanwhile is not taken for somebody else's.
+    assert!(!estate.evidence().await.contains("straggler"));
+    estate.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_fence_that_somebody_else_took_over_is_left_alone_and_told() {
     let estate = Estate::start("3.9.1").await;
     let mut writer = estate.write_on();

@@ -32,6 +32,7 @@ impl Mover {
             None => "the journal has none".to_owned(),
         };
         run.step(format!("the fence at the source lapsed: {why}"));
+        self.memory.lock().forget_commits();
         self.prove_journal(record).await?;
         let known = run.evicted.len();
         // Whoever runs at the source while the group is not there is put out: exactly one side consumes.

@@ -2,7 +2,7 @@
 //! eye on whoever moves behind the fence.
 
 use towpath_plans::evidence::Body;
-use towpath_plans::transition::{GroupMove, Position, Route};
+use towpath_plans::transition::{FenceHold, GroupMove, GroupState, Position, Route};
 use towpath_wire::client::TopicPartition;
 use towpath_wire::client::admin::GroupMember;
 use towpath_wire::private::LinkGroupState;
@@ -16,27 +16,68 @@ use crate::groups::route::{from_wire, positions_of};
 
 impl Mover {
     /// While the route is `target`: the translated target positions are committed at the source, so that a lapse
-    /// repeats seconds, not days.
+    /// repeats seconds, not days. A fence that is gone is set again.
     pub(super) async fn commit_back(&self) -> Result<(), LinkerError> {
-        let state = self.target.describe().await?;
-        if state.route.map(from_wire) != Some(Route::Target) {
-            return Ok(());
-        }
         let record = self.record();
-        let Some(hold) = &record.fence else {
-            self.mend_fence().await;
-            return Ok(());
-        };
-        let moved = self.watch(&record).await?;
-        let positions = self.positions_for_source(&state)?;
-        if !moved && self.source_positions()[0] == positions {
-            return Ok(());
-        }
-        self.journal_source_positions(&positions).await?;
-        if let Membership::Gone(_) = self.fence.commit(hold, &to_committed(&positions)).await? {
-            self.mend_fence().await;
+        match record.fence.is_some() && self.commit_target_positions(&record).await? == Membership::Stands {
+            true => {}
+            false => self.mend_fence().await,
         }
         Ok(())
+    }
+
+    /// Commits what the source has not acknowledged yet, or what somebody else has overwritten.
+    async fn commit_target_positions(&self, record: &GroupMove) -> Result<Membership, LinkerError> {
+        let Some(hold) = &record.fence else { return Ok(Membership::Gone("the journal has none".into())) };
+        let state = self.target.describe().await?;
+        if state.route.map(from_wire) != Some(Route::Target) {
+            return Ok(Membership::Stands);
+        }
+        let moved = self.watch(record).await?;
+        let positions = self.positions_for_source(&state)?;
+        // The journal knows two commits apart: the one that may stand is settled before it is told of a third.
+        let sent = self.memory.lock().sent.clone();
+        let still_mirrored = |at: &Position| {
+            positions.iter().any(|now| now.topic == at.topic && now.partition == at.partition)
+        };
+        if let Some(sent) = sent.map(|sent| sent.into_iter().filter(still_mirrored).collect())
+            && let gone @ Membership::Gone(_) = self.commit_as_fence(hold, sent).await?
+        {
+            return Ok(gone);
+        }
+        if !moved && self.memory.lock().acknowledged.as_ref() == Some(&positions) {
+            return Ok(Membership::Stands);
+        }
+        self.journal_source_positions(&positions).await?;
+        self.commit_as_fence(hold, positions).await
+    }
+
+    /// Commits what the journal has; until it is acknowledged, it is committed again.
+    async fn commit_as_fence(
+        &self,
+        hold: &FenceHold,
+        positions: Vec<Position>,
+    ) -> Result<Membership, LinkerError> {
+        self.memory.lock().sent = Some(positions.clone());
+        let membership = self.fence.commit(hold, &to_committed(&positions)).await?;
+        if membership == Membership::Stands {
+            let mut memory = self.memory.lock();
+            memory.sent = None;
+            memory.acknowledged = Some(positions);
+        }
+        Ok(membership)
+    }
+
+    /// After a restart: what the journal has last may not stand at the source.
+    pub(super) fn doubt_last_commit(&self, record: &GroupMove) {
+        let [last, _] = self.source_positions();
+        let before_this_move = record.finals.iter().any(|at| {
+            let here = |p: &&Position| p.topic == at.topic && p.partition == at.partition;
+            last.iter().find(here).is_none_or(|last| last.offset < at.source_offset)
+        });
+        if record.state == GroupState::OnTarget && !before_this_move {
+            self.memory.lock().sent = Some(last);
+        }
     }
 
     fn positions_for_source(&self, state: &LinkGroupState) -> Result<Vec<Position>, LinkerError> {

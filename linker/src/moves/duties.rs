@@ -68,6 +68,7 @@ impl Mover {
         if !run.bodies.is_empty() {
             self.settle_evidence(&mut run).await;
         }
+        self.doubt_last_commit(&self.record());
         outcome
     }
 

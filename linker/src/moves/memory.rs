@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use towpath_plans::evidence::{Actor, Body};
+use towpath_plans::transition::Position;
 use towpath_wire::client::TopicPartition;
 
 use super::way_back::WayBack;
@@ -22,6 +23,10 @@ pub(super) struct Memory {
     pub(super) way_back: Option<(Duration, WayBack)>,
     pub(super) evidence: Vec<(Option<Actor>, Body)>,
     pub(super) synced: BTreeMap<TopicPartition, (i64, Option<String>)>,
+    /// Positions that the source acknowledged last, committed by the fence member that stands.
+    pub(super) acknowledged: Option<Vec<Position>>,
+    /// Positions that were journaled and sent, and may stand at the source or not.
+    pub(super) sent: Option<Vec<Position>>,
     pub(super) untranslated: BTreeMap<TopicPartition, u32>,
     pub(super) told: BTreeSet<(TopicPartition, i64)>,
 }
@@ -38,10 +43,17 @@ impl Memory {
         self.evidence.drain(..over);
     }
 
+    /// Another fence stands, or a verb begins: what was committed before says nothing.
+    pub(super) fn forget_commits(&mut self) {
+        self.acknowledged = None;
+        self.sent = None;
+    }
+
     /// A verb begins: what was said about the way before it is over.
     pub(super) fn forget(&mut self) {
         self.alarms.clear();
         self.synced.clear();
+        self.forget_commits();
         self.untranslated.clear();
         self.told.clear();
         self.way_back = None;
