@@ -264,6 +264,43 @@ async fn a_commit_that_the_source_refused_is_repeated_when_nothing_moves_any_mor
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_rollback_that_waits_for_members_says_so_once_and_keeps_the_source_up() {
+    let estate = Estate::start("3.9.1").await;
+    let mut writer = estate.write_on();
+    let mut group = Group::start(&estate.legacy(), 1);
+    group.wait_for_commits(1).await;
+    estate.link_with("fence: wait").await;
+    let mut early = Group::start(&estate.towpath(), 1);
+    group.stop();
+    estate.wait_for_gates(Verb::Cutover).await;
+    estate.run(Verb::Cutover).await;
+    early.wait_for_commits(1).await;
+    estate.wait_for_gates(Verb::Rollback).await;
+    let rollback = estate.begin(Verb::Rollback).await;
+    let waits = |text: &str| text == "waiting for 1 member to leave the target";
+    let mut told = rollback.watch();
+    told.wait_for(|view| view.steps.iter().any(|step| waits(&step.text))).await.unwrap();
+    // Twice, so that it looked again in between.
+    for _ in 0..2 {
+        early.wait_for_commits(1).await;
+        let at: Vec<i64> = (0..PARTITIONS).filter_map(|partition| early.committed(partition)).collect();
+        wait::until("the source to follow", LIMIT, async || {
+            let there = estate.source_positions().await;
+            let reached = at.iter().zip(0..).all(|(at, partition)| there.get(&partition) >= Some(at));
+            Ok(reached.then_some(()))
+        })
+        .await
+        .unwrap();
+    }
+    assert_eq!(rollback.view().steps.iter().filter(|step| waits(&step.text)).count(), 1);
+    early.stop();
+    let ended = rollback.ended().await;
+    assert_eq!(ended.exit_code, Some(exit::DONE));
+    writer.stop();
+    estate.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_fence_that_somebody_else_took_over_is_left_alone_and_told() {
     let estate = Estate::start("3.9.1").await;
     let mut writer = estate.write_on();

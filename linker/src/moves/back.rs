@@ -1,6 +1,8 @@
 //! What keeps the source fit for a way back while the group is on the target: the positions committed there, and an
 //! eye on whoever moves behind the fence.
 
+use std::time::Duration;
+
 use towpath_plans::evidence::Body;
 use towpath_plans::transition::{FenceHold, GroupMove, GroupState, Position, Route};
 use towpath_wire::client::TopicPartition;
@@ -8,7 +10,9 @@ use towpath_wire::client::admin::GroupMember;
 use towpath_wire::private::LinkGroupState;
 
 use super::adopt::changed;
+use super::executor::one_line;
 use super::mover::Mover;
+use super::run::Run;
 use crate::error::{LinkerError, Side};
 use crate::groups::fence::Membership;
 use crate::groups::positions::{committed, to_committed, to_positions};
@@ -24,6 +28,20 @@ impl Mover {
             false => self.mend_fence().await,
         }
         Ok(())
+    }
+
+    /// The same while a verb is under way and the group consumes on the target. A failure is told and tried again;
+    /// a fence that is gone is for the duties to set again.
+    pub(super) async fn keep_source_up(&self, run: &mut Run<'_>, record: &GroupMove) {
+        let now = self.link.env.elapsed();
+        if run.commit_back_at.is_some_and(|due| now < due) {
+            return;
+        }
+        run.commit_back_at = Some(now + Duration::from_millis(self.link.plan.link.sync_interval_ms));
+        if let Err(error) = self.commit_target_positions(record).await {
+            let error = one_line(&error);
+            tracing::info!(group = self.group.name, error, "positions are not committed at the source yet");
+        }
     }
 
     /// Commits what the source has not acknowledged yet, or what somebody else has overwritten.

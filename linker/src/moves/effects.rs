@@ -31,7 +31,7 @@ impl Mover {
         match effect {
             Effect::EvaluateGates => return self.preflight(run, record).await.map(Some),
             Effect::FenceSource => return self.fence_source(run, record).await,
-            Effect::QuietTarget => self.quiet_target(run).await?,
+            Effect::QuietTarget => self.quiet_target(run, record).await?,
             Effect::SetRoute { from, to } => self.set_route(run, record, (from, to)).await?,
             Effect::AwaitDrain => self.drain(run, record).await?,
             Effect::ReadFinalOffsets => return self.read_finals(run, record).await.map(Some),
@@ -85,9 +85,11 @@ impl Mover {
         Ok(None)
     }
 
-    /// Notes the target's bounds before the fence; with `fence: wait` waits until nobody is in the group.
-    async fn quiet_target(&self, run: &mut Run<'_>) -> Result<(), LinkerError> {
+    /// Notes the target's bounds before the fence; with `fence: wait` waits until nobody is in the group, which goes
+    /// on consuming meanwhile.
+    async fn quiet_target(&self, run: &mut Run<'_>, record: &GroupMove) -> Result<(), LinkerError> {
         let partitions = self.partitions_of(&run.topics)?;
+        let mut waiting_for = None;
         loop {
             let state = self.target.describe().await?;
             let waits = self.group.fence == FenceMode::Wait && !state.members.is_empty();
@@ -95,8 +97,11 @@ impl Mover {
                 run.bounds = bounds(&self.link.target.client, Side::Target, &partitions).await?;
                 return Ok(());
             }
-            let members = format_count(state.members.len(), "member");
-            run.step(format!("waiting for {members} to leave the target"));
+            if waiting_for.replace(state.members.len()) != Some(state.members.len()) {
+                let members = format_count(state.members.len(), "member");
+                run.step(format!("waiting for {members} to leave the target"));
+            }
+            self.keep_source_up(run, record).await;
             self.link.env.sleep(super::fencing::LOOK_AGAIN).await;
         }
     }

@@ -36,6 +36,8 @@ pub(super) struct Run<'a> {
     /// Who was held at the target when a rollback set the route to draining.
     pub(super) evicted_at_target: Vec<LinkGroupMember>,
     pub(super) pause: Pause,
+    /// When the target's positions are due at the source again, on the monotonic clock; `None`: now.
+    pub(super) commit_back_at: Option<Duration>,
     /// A lapse that was found and not told yet.
     pub(super) lapse: Option<Lapse>,
     /// What is out of order and did not stop the move.
@@ -107,6 +109,7 @@ impl<'a> Run<'a> {
             evicted: Vec::new(),
             evicted_at_target: Vec::new(),
             pause: Pause::default(),
+            commit_back_at: None,
             lapse: None,
             alarms: Vec::new(),
             bodies: Vec::new(),
