@@ -276,10 +276,18 @@ async fn a_rollback_that_waits_for_members_says_so_once_and_keeps_the_source_up(
     estate.run(Verb::Cutover).await;
     early.wait_for_commits(1).await;
     estate.wait_for_gates(Verb::Rollback).await;
+    // A fence that the group needs is not released, whatever was known when it was asked for.
+    let asked = estate.service().operations().begin("fence-release", FAMILY, &request());
+    let mover = estate.service().family(FAMILY).unwrap().movers[GROUP].clone();
+    let refused = mover.release_left_behind(&request(), &asked).await;
+    assert_eq!(refused.exit_code, exit::FAILED, "{refused:?}");
+
     let rollback = estate.begin(Verb::Rollback).await;
     let waits = |text: &str| text == "waiting for 1 member to leave the target";
     let mut told = rollback.watch();
     told.wait_for(|view| view.steps.iter().any(|step| waits(&step.text))).await.unwrap();
+    let busy = mover.release_left_behind(&request(), &asked).await;
+    assert!(busy.problem.unwrap().contains("under way"));
     // Twice, so that it looked again in between.
     for _ in 0..2 {
         early.wait_for_commits(1).await;
@@ -296,7 +304,56 @@ async fn a_rollback_that_waits_for_members_says_so_once_and_keeps_the_source_up(
     early.stop();
     let ended = rollback.ended().await;
     assert_eq!(ended.exit_code, Some(exit::DONE));
+    let mut returned = Group::start(&estate.legacy(), 1);
+    returned.wait_for_commits(1).await;
+    returned.stop();
     writer.stop();
+    // And on to the target again, with the service gone.
+    estate.close_service().await;
+    let sheet = ended.outcome["moves"][0]["recovery_sheet"].as_str().unwrap();
+    let sheet = Sheet::new(sheet, estate.kafka.tools());
+    sheet.run("--members").await.unwrap();
+    sheet.run("--reset-offsets").await.unwrap();
+    let there = committed_at(&estate.towpath(), "ranker-recovered").await;
+    let stopped: Vec<Option<i64>> = (0..PARTITIONS).map(|partition| early.committed(partition)).collect();
+    assert_eq!(there.into_values().map(Some).collect::<Vec<_>>(), stopped);
+    estate.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_recovery_sheet_of_a_cutover_brings_the_group_back_without_towpath() {
+    let options = KafkaOptions::new("3.9.1").property("group.max.session.timeout.ms", "7000");
+    let estate = Estate::start_with(options).await;
+    let mut writer = estate.write_on();
+    let mut group = Group::start(&estate.legacy(), 1);
+    group.wait_for_commits(1).await;
+    estate.link().await;
+    let mut early = Group::start(&estate.towpath(), 1);
+    estate.wait_for_gates(Verb::Cutover).await;
+    let moved = estate.run(Verb::Cutover).await;
+    group.stop();
+    early.wait_for_commits(1).await;
+    writer.stop();
+    early.stop();
+    estate.wait_for_source_commits(&early).await;
+    let sheet = Sheet::new(moved["recovery_sheet"].as_str().unwrap(), estate.kafka.tools());
+    sheet.run("--members").await.unwrap();
+    estate.close_service().await;
+    wait::until("the fence to end", LIMIT, async || {
+        sheet.run("--max-messages").await?;
+        Ok(sheet.run("--state").await.ok().filter(|state| state.contains("Empty")))
+    })
+    .await
+    .unwrap();
+    let stands = sheet.run("--offsets").await.unwrap();
+    assert!(stands.contains(TOPIC), "{stands}");
+    // Nothing was committed on the way: it stands where the group stopped on the target.
+    estate.wait_for_source_commits(&early).await;
+    sheet.run("--reset-offsets").await.unwrap();
+    let positions = moved["positions"].as_array().unwrap();
+    let began: Vec<i64> = positions.iter().filter_map(|at| at["source_offset"].as_i64()).collect();
+    let there = committed_at(&estate.legacy(), GROUP).await;
+    assert_eq!(there.into_values().collect::<Vec<_>>(), began);
     estate.stop().await;
 }
 

@@ -85,6 +85,11 @@ impl Fence {
         &self.instance_id
     }
 
+    /// How long the fence outlives this service, at most: the longest session that the cluster was seen to allow.
+    pub fn session(&self) -> Duration {
+        Duration::from_millis(u64::from(SESSIONS_MS[self.session.load(Ordering::Relaxed)].unsigned_abs()))
+    }
+
     /// Puts `evicted` out of the group and at once tries to join as the fence member: both requests go out together
     /// on one connection, whose order the coordinator keeps, so that nobody comes back in between but by luck. A
     /// fence with the same instance id is taken over.
