@@ -186,6 +186,33 @@ async fn a_link_survives_a_crash_before_it_was_told_and_a_service_that_takes_ove
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_rebalance_that_leaves_the_fence_in_its_group_is_no_lapse() {
+    let kafka = Kafka::start("4.1.1").await.unwrap();
+    let source = connect(&kafka.bootstrap()).await.unwrap();
+    let fence = |instance_id: &str| Fence::new(source.clone(), Env::real(), GROUP, instance_id.into());
+    let (own, other) = (fence("towpath-fence-views"), fence("towpath-fence-carts"));
+    let held = hold(&own).await;
+    // A second member's join is answered when the first has joined again, whose heartbeat tells it to.
+    let kept_up = async {
+        loop {
+            assert_eq!(own.heartbeat(&held).await.unwrap(), Membership::Stands);
+        }
+    };
+    let joined = tokio::select! {
+        joined = hold(&other) => joined,
+        () = kept_up => unreachable!(),
+    };
+    assert!(joined.generation > held.generation);
+    other.leave(Some(&joined), "a test").await.unwrap();
+    assert_eq!(own.heartbeat(&held).await.unwrap(), Membership::Stands);
+    // After a restart the journal's generation is all that is known.
+    let restarted = fence("towpath-fence-views");
+    assert_eq!(restarted.heartbeat(&held).await.unwrap(), Membership::Stands);
+    restarted.leave(Some(&held), "a test").await.unwrap();
+    assert!(matches!(own.heartbeat(&held).await.unwrap(), Membership::Gone(_)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_fence_leaves_by_its_own_member_id_and_a_newer_one_stays() {
     let kafka = Kafka::start("3.9.1").await.unwrap();
     let source = connect(&kafka.bootstrap()).await.unwrap();

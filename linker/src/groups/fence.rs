@@ -4,6 +4,10 @@
 //! Its protocol type is its own, so Apache Kafka refuses every other JoinGroup (`INCONSISTENT_GROUP_PROTOCOL`) and
 //! every commit from elsewhere (`UNKNOWN_MEMBER_ID`). It counts only after SyncGroup and a heartbeat: only then
 //! has the coordinator persisted it.
+//!
+//! A rebalance that leaves it in its group is no lapse: while it is a member, nobody else can be. Kafka 4 begins one
+//! when an evicted client that had asked for a new member id goes away. The fence then joins again with the member
+//! id that it has, and goes on with the new generation.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,6 +55,9 @@ pub struct Fence {
     connection: Mutex<Option<Arc<Connection>>>,
     /// The member id that the coordinator gave last to a join of this process, journaled or not.
     taken: Mutex<Option<String>>,
+    /// The membership that was renewed last, with its generation of now.
+    renewed: Mutex<Option<FenceHold>>,
+    renewing: tokio::sync::Mutex<()>,
 }
 
 /// What a try to join led to.
@@ -76,8 +83,17 @@ pub enum Membership {
 impl Fence {
     /// The fence of `group`; the static member carries `instance_id`.
     pub fn new(client: Client, env: Env, group: &str, instance_id: String) -> Fence {
-        let (session, connection, taken) = (AtomicUsize::new(0), Mutex::default(), Mutex::default());
-        Fence { client, env, group: group.into(), instance_id, session, connection, taken }
+        Fence {
+            client,
+            env,
+            group: group.into(),
+            instance_id,
+            session: AtomicUsize::new(0),
+            connection: Mutex::default(),
+            taken: Mutex::default(),
+            renewed: Mutex::default(),
+            renewing: tokio::sync::Mutex::default(),
+        }
     }
 
     /// The fence member's instance id.
@@ -106,7 +122,7 @@ impl Fence {
             [] => None,
             evicted => Some(members::begin_leave(&connection, &self.group, evicted).await),
         };
-        let answer = match self.ask_to_join(&connection).await {
+        let answer = match self.ask_to_join(&connection, "").await {
             Ok(answer) => answer,
             // A join whose answer was lost is taken over by the next one: same instance id.
             Err(error) => return self.interrupted("join", error),
@@ -173,11 +189,17 @@ impl Fence {
         }
     }
 
-    async fn ask_to_join(&self, connection: &Connection) -> Result<JoinGroupResponse, ClientError> {
+    /// With the member id of a membership that goes on, or without one.
+    async fn ask_to_join(
+        &self,
+        connection: &Connection,
+        member_id: &str,
+    ) -> Result<JoinGroupResponse, ClientError> {
         let session_ms = SESSIONS_MS[self.session.load(Ordering::Relaxed)];
         let protocol = JoinGroupRequestProtocol::default().with_name(StrBytes::from_static_str(PROTOCOL));
         let request = JoinGroupRequest::default()
             .with_group_id(self.id())
+            .with_member_id(text(member_id))
             .with_session_timeout_ms(session_ms)
             .with_rebalance_timeout_ms(JOIN_MAX.as_millis() as i32)
             .with_group_instance_id(Some(text(&self.instance_id)))
@@ -224,20 +246,23 @@ impl Fence {
         Ok(ResponseError::try_from_code(answer.error_code))
     }
 
-    /// Whether the coordinator still knows exactly this membership; keeps its session alive.
+    /// Whether the coordinator still knows exactly this membership; keeps its session alive, and goes along with a
+    /// rebalance.
     ///
     /// # Errors
     /// The coordinator cannot be asked.
     pub async fn heartbeat(&self, hold: &FenceHold) -> Result<Membership, LinkerError> {
+        let generation = self.generation(hold);
         let request = HeartbeatRequest::default()
             .with_group_id(self.id())
-            .with_generation_id(hold.generation)
+            .with_generation_id(generation)
             .with_member_id(text(&hold.member_id))
             .with_group_instance_id(Some(text(&hold.instance_id)));
         let answer = self.client.send(To::Coordinator(self.group.clone()), request).await;
         let answer = answer.map_err(|error| self.failed("heartbeat", error))?;
         match ResponseError::try_from_code(answer.error_code) {
             None => Ok(Membership::Stands),
+            Some(code) if is_another_generation(code) => self.renew(hold, generation).await,
             Some(code) => self.judge("Heartbeat", code),
         }
     }
@@ -250,8 +275,32 @@ impl Fence {
         if offsets.is_empty() {
             return self.heartbeat(hold).await;
         }
+        let generation = self.generation(hold);
+        let Some(code) = self.try_commit(hold, generation, offsets).await? else {
+            return Ok(Membership::Stands);
+        };
+        if !is_another_generation(code) {
+            return self.judge("OffsetCommit", code);
+        }
+        if let gone @ Membership::Gone(_) = self.renew(hold, generation).await? {
+            return Ok(gone);
+        }
+        match self.try_commit(hold, self.generation(hold), offsets).await? {
+            None => Ok(Membership::Stands),
+            // Yet another rebalance: the next round commits.
+            Some(code) => Err(self.failed("commit", self.kafka("OffsetCommit", code))),
+        }
+    }
+
+    /// `Some`: what the coordinator says against the membership.
+    async fn try_commit(
+        &self,
+        hold: &FenceHold,
+        generation: i32,
+        offsets: &Committed,
+    ) -> Result<Option<ResponseError>, LinkerError> {
         let member = CommitAs::Member {
-            generation: hold.generation,
+            generation,
             member_id: hold.member_id.clone(),
             instance_id: Some(hold.instance_id.clone()),
         };
@@ -260,10 +309,54 @@ impl Fence {
         for outcome in outcomes.into_values() {
             let Err(error) = outcome else { continue };
             match error.code().filter(|code| is_lost(*code)) {
-                Some(code) => return self.judge("OffsetCommit", code),
+                Some(code) => return Ok(Some(code)),
                 None => return Err(self.failed("commit", error)),
             }
         }
+        Ok(None)
+    }
+
+    /// The generation of a membership now: a renewal began a later one than the journal has.
+    fn generation(&self, hold: &FenceHold) -> i32 {
+        let renewed = self.renewed.lock();
+        match renewed.as_ref().filter(|renewed| renewed.member_id == hold.member_id) {
+            Some(renewed) => renewed.generation,
+            None => hold.generation,
+        }
+    }
+
+    /// Joins again with the member id of `hold`, which only a member that never left may do.
+    async fn renew(&self, hold: &FenceHold, generation: i32) -> Result<Membership, LinkerError> {
+        let _renewing = self.renewing.lock().await;
+        if self.generation(hold) != generation {
+            return Ok(Membership::Stands);
+        }
+        let to = To::Coordinator(self.group.clone());
+        let failed = |error| self.failed("go along with a rebalance", error);
+        let connection = self.connection(&to).await.map_err(failed)?;
+        let answer = match self.ask_to_join(&connection, &hold.member_id).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.drop_connection(&to);
+                return Err(failed(error));
+            }
+        };
+        if let Some(code) = ResponseError::try_from_code(answer.error_code) {
+            return match is_another_generation(code) {
+                true => Err(failed(self.kafka("JoinGroup", code))),
+                false => self.judge("JoinGroup", code),
+            };
+        }
+        let renewed = FenceHold { generation: answer.generation_id, ..hold.clone() };
+        if let Some(code) = self.sync(&connection, &renewed).await? {
+            return match is_another_generation(code) {
+                true => Err(failed(self.kafka("SyncGroup", code))),
+                false => self.judge("SyncGroup", code),
+            };
+        }
+        let generation = renewed.generation;
+        tracing::info!(group = self.group, generation, "the fence went along with a rebalance");
+        *self.renewed.lock() = Some(renewed);
         Ok(Membership::Stands)
     }
 
@@ -335,6 +428,11 @@ impl Fence {
     fn id(&self) -> GroupId {
         GroupId(text(&self.group))
     }
+}
+
+/// The membership may go on with another generation.
+fn is_another_generation(code: ResponseError) -> bool {
+    matches!(code, ResponseError::RebalanceInProgress | ResponseError::IllegalGeneration)
 }
 
 /// The coordinator does not know this membership, or another generation has begun.
