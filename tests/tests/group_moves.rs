@@ -383,32 +383,3 @@ async fn the_recovery_sheet_of_a_cutover_brings_the_group_back_without_towpath()
     assert_eq!(there.into_values().collect::<Vec<_>>(), began);
     estate.stop().await;
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_fence_that_somebody_else_took_over_is_left_alone_and_told() {
-    let estate = Estate::start("3.9.1").await;
-    let mut writer = estate.write_on();
-    let mut group = Group::start(&estate.legacy(), 1);
-    group.wait_for_commits(1).await;
-    estate.link_with("fence: evict, pause_max: 60s, overlap_wait: 10s").await;
-    let mut early = Group::start(&estate.towpath(), 1);
-    estate.wait_for_gates(Verb::Cutover).await;
-    let source = connect(&estate.legacy()).await.unwrap();
-    let instance = estate.record().fence_instance_id();
-    let other = Fence::new(source, Env::real(), GROUP, instance);
-    let cutover = estate.begin(Verb::Cutover).await;
-    wait::until("the fence to stand", LIMIT, async || Ok(other.look().await?.fence)).await.unwrap();
-    let theirs = hold(&other).await;
-    let ended = cutover.ended().await;
-    assert_eq!(ended.exit_code, Some(exit::FAILED), "{ended:#?}");
-    let alarms = ended.outcome["moves"][0]["alarms"].to_string();
-    assert!(alarms.contains(&theirs.member_id) && alarms.contains("left alone"), "{alarms}");
-    assert_eq!(other.heartbeat(&theirs).await.unwrap(), Membership::Stands);
-    assert_eq!(estate.record().state, GroupState::OnSource);
-    other.leave(Some(&theirs), "a test").await.unwrap();
-    group.wait_for_commits(1).await;
-    early.stop();
-    group.stop();
-    writer.stop();
-    estate.stop().await;
-}
