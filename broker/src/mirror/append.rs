@@ -66,8 +66,9 @@ impl Partition {
             self.queue_entry(&mut state, &WalEntry::Advance { log_start, log_end }, Bytes::new());
         }
         let mirrored = mirrored(&mut state);
-        drop(state);
+        // Counted before an upload can take it away again: that locks the partition first.
         self.shared.appended(bytes);
+        drop(state);
         self.apply_log_start(log_start);
         Ok(Mirrored { log_start, ..mirrored })
     }

@@ -60,8 +60,9 @@ impl Partition {
         }
         let durable = state.durable(next_offset);
         let log_start = state.log.log_start;
-        drop(state);
+        // Counted before an upload can take it away again: that locks the partition first.
         self.shared.appended(bytes);
+        drop(state);
         Ok(Appended {
             base_offset,
             last_offset: next_offset - 1,
