@@ -12,6 +12,7 @@ use towpath_plans::transition::{
 use towpath_wire::client::TopicPartition;
 use towpath_wire::client::admin::fence_producer;
 
+use super::fencing::WAITING_FOR;
 use super::mover::Mover;
 use super::run::Run;
 use crate::error::{LinkerError, Side};
@@ -99,7 +100,7 @@ impl Mover {
             }
             if waiting_for.replace(state.members.len()) != Some(state.members.len()) {
                 let members = format_count(state.members.len(), "member");
-                run.step(format!("waiting for {members} to leave the target"));
+                run.step(format!("{WAITING_FOR}{members} to leave the target"));
             }
             self.keep_source_up(run, record).await;
             self.link.env.sleep(super::fencing::LOOK_AGAIN).await;

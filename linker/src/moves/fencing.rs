@@ -14,6 +14,8 @@ use crate::error::LinkerError;
 use crate::groups::fence::Joined;
 use crate::state::Entry;
 
+/// How a step begins that waits for people to stop their consumers.
+pub const WAITING_FOR: &str = "waiting for ";
 /// Between two looks at a group that is waited for.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// After a coordinator asked for another try.
@@ -52,7 +54,7 @@ impl Mover {
                             waiting_for = Some(seen.live.len());
                             let names = self.names(&seen.live);
                             run.step(format!(
-                                "waiting for {} to leave the source{names}",
+                                "{WAITING_FOR}{} to leave the source{names}",
                                 format_count(seen.live.len(), "member")
                             ));
                         }

@@ -28,5 +28,6 @@ mod verify;
 mod way_back;
 
 pub use carriers::Carriers;
+pub use fencing::WAITING_FOR;
 pub use gauges::GroupGauges;
 pub use mover::{GroupStatus, Mover, PositionSeen};

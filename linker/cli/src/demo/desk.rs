@@ -15,6 +15,7 @@ use towpath_linker::config::ServiceConfig;
 use towpath_linker::diff::DiffReport;
 use towpath_linker::http::Api as ServiceApi;
 use towpath_linker::http::body::{LinkBody, VerbBody};
+use towpath_linker::moves::WAITING_FOR;
 use towpath_linker::operation::{OperationState, OperationView, exit};
 use towpath_linker::service::Service;
 use towpath_linker::status::FamilyStatus;
@@ -204,7 +205,7 @@ impl Desk {
     /// The service does not answer.
     pub async fn waits_or_ended(&self, id: &str) -> Result<Option<()>> {
         let view = self.operation(id).await?;
-        let waits = view.steps.iter().any(|step| step.text.starts_with("waiting until"));
+        let waits = view.steps.iter().any(|step| step.text.starts_with(WAITING_FOR));
         Ok((waits || view.state == OperationState::Ended).then_some(()))
     }
 
