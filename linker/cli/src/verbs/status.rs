@@ -71,8 +71,8 @@ fn text(seen: &Seen, arguments: &Arguments, output: &Output) -> String {
     }
 }
 
-/// Until interrupted, or nobody reads stdout any more. A service that does not answer for a while is told and waited for; one that refuses, or was
-/// never there, ends the watch.
+/// Until interrupted, or nobody reads stdout any more. A service that does not answer for a while is told and waited
+/// for; one that refuses, or was never there, ends the watch.
 async fn watch(api: &Api, arguments: &Arguments, output: &Output) -> Ended {
     let env = Env::real();
     let screen = output.is_live().then(screen);
