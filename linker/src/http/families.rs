@@ -4,8 +4,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{self, FromRequest, FromRequestParts, Path, Query, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures::future::join_all;
 use towpath_plans::transition::Verb;
@@ -17,12 +18,36 @@ use super::guard::Caller;
 use super::problem::Refusal;
 use crate::error::{LinkerError, Side};
 use crate::moves::Mover;
-use crate::operation::{Operation, OperationView};
+use crate::operation::{Operation, OperationView, Request};
 use crate::service::Running;
 use crate::status::{FamilyStatus, ServiceStatus};
 
-type Body = Result<Json<VerbBody>, JsonRejection>;
 type Begun = Result<(StatusCode, Json<OperationView>), Refusal>;
+
+/// A verb on a family that is linked, and who asks for it.
+pub struct Order {
+    shared: Shared,
+    family: String,
+    body: VerbBody,
+    request: Request,
+}
+
+impl FromRequest<Shared> for Order {
+    type Rejection = Response;
+
+    async fn from_request(asked: extract::Request, shared: &Shared) -> Result<Order, Response> {
+        let (mut parts, body) = asked.into_parts();
+        let family = Path::<String>::from_request_parts(&mut parts, shared).await;
+        let Path(family) = family.map_err(IntoResponse::into_response)?;
+        let caller = Extension::<Caller>::from_request_parts(&mut parts, shared).await;
+        let Extension(caller) = caller.map_err(IntoResponse::into_response)?;
+        let body = Json::<VerbBody>::from_request(extract::Request::from_parts(parts, body), shared).await;
+        let Json(body) = body.map_err(|refused| Refusal::from(refused).into_response())?;
+        known(shared, &family).map_err(IntoResponse::into_response)?;
+        let request = caller.sign(&body.request);
+        Ok(Order { shared: shared.clone(), family, body, request })
+    }
+}
 
 /// `GET /v1/status`.
 pub async fn all(State(shared): State<Shared>) -> Json<ServiceStatus> {
@@ -68,99 +93,50 @@ pub async fn link(
 }
 
 /// `POST /v1/families/{family}/cutover`.
-pub async fn cutover(
-    state: State<Shared>,
-    caller: Extension<Caller>,
-    family: Path<String>,
-    body: Body,
-) -> Begun {
-    moved(Verb::Cutover, state, caller, family, body).await
+pub async fn cutover(order: Order) -> Begun {
+    moved(Verb::Cutover, order).await
 }
 
 /// `POST /v1/families/{family}/rollback`.
-pub async fn rollback(
-    state: State<Shared>,
-    caller: Extension<Caller>,
-    family: Path<String>,
-    body: Body,
-) -> Begun {
-    moved(Verb::Rollback, state, caller, family, body).await
+pub async fn rollback(order: Order) -> Begun {
+    moved(Verb::Rollback, order).await
 }
 
-async fn moved(
-    verb: Verb,
-    State(shared): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    Path(family): Path<String>,
-    body: Body,
-) -> Begun {
-    let Json(body) = body?;
-    known(&shared, &family)?;
-    let request = caller.sign(&body.request);
+async fn moved(verb: Verb, order: Order) -> Begun {
+    let Order { shared, family, body, request } = order;
     begun(shared.service.move_groups(verb, &family, body.group.as_deref(), &request).await)
 }
 
 /// `POST /v1/families/{family}/pause`.
-pub async fn pause(
-    State(shared): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    Path(family): Path<String>,
-    body: Body,
-) -> Begun {
-    let Json(body) = body?;
-    known(&shared, &family)?;
-    begun(shared.service.pause(&family, &caller.sign(&body.request)).await)
+pub async fn pause(order: Order) -> Begun {
+    let Order { shared, family, request, .. } = order;
+    begun(shared.service.pause(&family, &request).await)
 }
 
 /// `POST /v1/families/{family}/resume`.
-pub async fn resume(
-    State(shared): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    Path(family): Path<String>,
-    body: Body,
-) -> Begun {
-    let Json(body) = body?;
-    known(&shared, &family)?;
+pub async fn resume(order: Order) -> Begun {
+    let Order { shared, family, body, request } = order;
     let accept_loss = body.accept_loss.iter().map(|text| partition(text)).collect::<Result<_, _>>()?;
-    begun(shared.service.resume(&family, accept_loss, &caller.sign(&body.request)).await)
+    begun(shared.service.resume(&family, accept_loss, &request).await)
 }
 
 /// `POST /v1/families/{family}/cancel`.
-pub async fn cancel(
-    State(shared): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    Path(family): Path<String>,
-    body: Body,
-) -> Begun {
-    let Json(body) = body?;
-    known(&shared, &family)?;
-    begun(shared.service.cancel(&family, &caller.sign(&body.request)).await)
+pub async fn cancel(order: Order) -> Begun {
+    let Order { shared, family, request, .. } = order;
+    begun(shared.service.cancel(&family, &request).await)
 }
 
 /// `POST /v1/families/{family}/complete`.
-pub async fn complete(
-    State(shared): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    Path(family): Path<String>,
-    body: Body,
-) -> Begun {
-    let Json(body) = body?;
-    known(&shared, &family)?;
-    let request = caller.sign(&body.request);
+pub async fn complete(order: Order) -> Begun {
+    let Order { shared, family, body, request } = order;
     let group = body.group.as_deref();
     begun(shared.service.complete(&family, group, body.accept_no_stop, &request).await)
 }
 
 /// `POST /v1/families/{family}/diff`.
-pub async fn diff(
-    State(shared): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    Path(family): Path<String>,
-    body: Body,
-) -> Begun {
-    let Json(body) = body?;
-    known(&shared, &family)?;
-    begun(shared.service.diff(&family, body.anew, &caller.sign(&body.request)).await)
+pub async fn diff(order: Order) -> Begun {
+    let Order { shared, family, body, request } = order;
+    begun(shared.service.diff(&family, body.anew, &request).await)
 }
 
 /// `GET /v1/families/{family}/translate?topic&partition&offset&reverse`.
@@ -220,18 +196,12 @@ async fn fence_of(running: &Running, mover: &Mover) -> FenceSeen {
 }
 
 /// `POST /v1/families/{family}/fences/release`.
-pub async fn release_fence(
-    State(shared): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    Path(family): Path<String>,
-    body: Body,
-) -> Begun {
-    let Json(body) = body?;
-    known(&shared, &family)?;
+pub async fn release_fence(order: Order) -> Begun {
+    let Order { shared, family, body, request } = order;
     let Some(group) = body.group else {
         return Err(Refusal::caller(StatusCode::BAD_REQUEST, "no group is named", "name it: `group`"));
     };
-    begun(shared.service.release_fence(&family, &group, &caller.sign(&body.request)).await)
+    begun(shared.service.release_fence(&family, &group, &request).await)
 }
 
 /// The running family, or 404 when no plan of this name is linked.
