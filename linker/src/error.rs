@@ -112,6 +112,11 @@ pub enum LinkerError {
 }
 
 impl LinkerError {
+    /// Problem and fix in one line, for logs and steps.
+    pub fn one_line(&self) -> String {
+        self.to_string().replace('\n', "; ")
+    }
+
     /// Whose fault it is.
     pub fn kind(&self) -> Kind {
         match self {

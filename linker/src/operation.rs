@@ -161,6 +161,11 @@ impl Ending {
         Ending { exit_code: exit::DONE, problem: None, outcome }
     }
 
+    /// What work ended with; an error changed nothing.
+    pub fn of(ended: Result<Ending, LinkerError>) -> Ending {
+        ended.unwrap_or_else(|error| Ending::failed(&error))
+    }
+
     /// An error; nothing was changed.
     pub fn failed(error: &LinkerError) -> Ending {
         let exit_code = if error.kind() == Kind::Bug { exit::UNKNOWN } else { exit::FAILED };

@@ -214,15 +214,7 @@ async fn journaled(store: &str, family: &str) {
     plan.topics = vec![towpath_plans::model::TopicSelector::Name(family.into())];
     let store = towpath_shared_log::open_store(store).await.unwrap();
     let journal = Journal::open(store, Env::seeded(7, 0), "the one before").await.unwrap();
-    let linked = Linked {
-        plan_hash: plan.hash(),
-        plan,
-        source_cluster_id: "s".into(),
-        target_cluster_id: "t".into(),
-        actor: "ann".into(),
-        request: None,
-        at_ms: 1,
-    };
+    let linked = Linked::of(plan);
     journal.append(Entry::Linked(Box::new(linked))).await.unwrap();
 }
 

@@ -10,7 +10,6 @@ use towpath_wire::client::admin::GroupMember;
 use towpath_wire::private::LinkGroupState;
 
 use super::adopt::changed;
-use super::executor::one_line;
 use super::mover::Mover;
 use super::run::Run;
 use crate::error::{LinkerError, Side};
@@ -39,7 +38,7 @@ impl Mover {
         }
         run.commit_back_at = Some(now + Duration::from_millis(self.link.plan.link.sync_interval_ms));
         if let Err(error) = self.commit_target_positions(record).await {
-            let error = one_line(&error);
+            let error = error.one_line();
             tracing::info!(group = self.group.name, error, "positions are not committed at the source yet");
         }
     }

@@ -8,7 +8,6 @@ use towpath_plans::transition::{GroupMove, Verb};
 use towpath_wire::client::TopicPartition;
 
 use super::carriers::{Carrier, Ends};
-use super::executor::one_line;
 use super::mover::Mover;
 use super::run::Run;
 use crate::diff::TailReport;
@@ -104,7 +103,7 @@ impl Mover {
                 run.step(compared_and_equal(report.records));
             }
             Ok(report) => run.alarms.push(format!("the sides differ: {}", differing(&report))),
-            Err(error) => run.alarms.push(format!("the tail was not compared: {}", one_line(&error))),
+            Err(error) => run.alarms.push(format!("the tail was not compared: {}", error.one_line())),
         }
         Ok(())
     }

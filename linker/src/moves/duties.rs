@@ -9,7 +9,6 @@ use towpath_plans::transition::{Effect, FenceDuty, GroupMove, GroupState, Next, 
 use towpath_wire::client::TopicPartition;
 use towpath_wire::private::GroupOffset;
 
-use super::executor::one_line;
 use super::mover::Mover;
 use super::run::Run;
 use crate::error::{LinkerError, Side};
@@ -27,8 +26,8 @@ impl Mover {
     pub(super) async fn follow(&self) {
         let mut delays = RetryPolicy::FOREVER.delays(&self.link.env);
         while let Err(error) = self.take_up().await {
-            self.memory.lock().alarm("start", one_line(&error));
-            tracing::info!(group = self.group.name, error = one_line(&error), "cannot take the group up yet");
+            self.memory.lock().alarm("start", error.one_line());
+            tracing::info!(group = self.group.name, error = error.one_line(), "cannot take the group up yet");
             let delay = delays.next_delay().unwrap_or(HEARTBEAT);
             tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -48,7 +47,7 @@ impl Mover {
     async fn take_up(&self) -> Result<(), LinkerError> {
         let _acting = self.acting.lock().await;
         let record = self.record();
-        if is_over(record.state) {
+        if record.state.is_over() {
             return Ok(());
         }
         self.target.declare().await?;
@@ -100,7 +99,7 @@ impl Mover {
                     }
                 }
                 Err(error) => {
-                    let error = one_line(&error);
+                    let error = error.one_line();
                     tracing::info!(group = self.group.name, error, "heartbeat of the fence; trying again");
                 }
             }
@@ -114,7 +113,7 @@ impl Mover {
         if let Err(error) = self.carry_out(&mut run, next).await {
             tracing::info!(
                 group = self.group.name,
-                error = one_line(&error),
+                error = error.one_line(),
                 "the fence is not set again yet"
             );
         }
@@ -140,7 +139,7 @@ impl Mover {
     async fn round(&self) {
         let record = self.record();
         // Another service acts for this group now: what it does must not be mixed with what this one thinks.
-        if is_over(record.state) || self.link.journal.check_mine().is_err() {
+        if record.state.is_over() || self.link.journal.check_mine().is_err() {
             return;
         }
         let kept = std::mem::take(&mut self.memory.lock().evidence);
@@ -160,7 +159,7 @@ impl Mover {
         match outcome.await {
             Ok(()) => drop(self.memory.lock().alarms.remove("sync")),
             Err(error) => {
-                let error = one_line(&error);
+                let error = error.one_line();
                 tracing::info!(group = self.group.name, error, "positions are not synced; trying again");
                 self.memory.lock().alarm("sync", format!("positions are not synced: {error}"));
             }
@@ -236,9 +235,4 @@ impl Mover {
             }
         }
     }
-}
-
-/// The group is no longer this link's.
-fn is_over(state: GroupState) -> bool {
-    matches!(state, GroupState::Completed | GroupState::Cancelled)
 }

@@ -5,7 +5,6 @@ use towpath_plans::evidence::Body;
 use towpath_plans::gates::{GateReport, Verdict};
 use towpath_plans::transition::{GroupMove, Verb, VerbResult};
 
-use super::executor::one_line;
 use super::mover::Mover;
 use super::run::Run;
 use crate::error::LinkerError;
@@ -113,7 +112,7 @@ impl Mover {
         let bodies = std::mem::take(&mut run.bodies);
         self.write_ranges_of(&bodies).await;
         if let Err(error) = self.link.ledger.record_signed(run.actor.clone(), bodies.clone()).await {
-            tracing::info!(group = self.group.name, error = one_line(&error), "evidence waits for the store");
+            tracing::info!(group = self.group.name, error = error.one_line(), "evidence waits for the store");
             self.memory.lock().keep_evidence(run.actor.clone(), bodies);
         }
     }
@@ -137,7 +136,7 @@ impl Mover {
             if let Err(error) = carrier.diff.write_evidence().await {
                 tracing::info!(
                     group = self.group.name,
-                    error = one_line(&error),
+                    error = error.one_line(),
                     "ranges wait for the store"
                 );
             }

@@ -37,7 +37,7 @@ impl Mover {
                 Ok(event) => event,
                 Err(error) if self.stop.is_cancelled() => return Err(error),
                 Err(error @ LinkerError::Superseded { .. }) => return Err(error),
-                Err(error) => Some(Event::StepFailed { reason: one_line(&error) }),
+                Err(error) => Some(Event::StepFailed { reason: error.one_line() }),
             };
             let record = self.record();
             let event = match event {
@@ -96,7 +96,7 @@ impl Mover {
             // A move without evidence is refused, as long as nothing has changed.
             S::Fencing => {
                 let written = self.write_evidence(run).await;
-                return Ok(written.err().map(|error| Event::StepFailed { reason: one_line(&error) }));
+                return Ok(written.err().map(|error| Event::StepFailed { reason: error.one_line() }));
             }
             _ => {
                 if let Err(error) = self.write_evidence(run).await {
@@ -171,13 +171,13 @@ impl Mover {
     ) -> Result<Option<Event>, LinkerError> {
         if record.state == GroupState::Undoing {
             // The way to the source must not keep the target closed; duties look after the fence.
-            run.step(format!("the fence at the source is looked at later: {}", one_line(&error)));
+            run.step(format!("the fence at the source is looked at later: {}", error.one_line()));
             return Ok(None);
         }
         let mut delays = TRY_AGAIN.delays(&self.link.env);
         let mut error = error;
         loop {
-            run.step(format!("the fence at the source cannot be looked at: {}", one_line(&error)));
+            run.step(format!("the fence at the source cannot be looked at: {}", error.one_line()));
             self.wait_to_try_again(&mut delays).await?;
             match self.perform(run, record, Effect::AdoptFence).await {
                 Ok(event) => return Ok(event),
@@ -227,11 +227,6 @@ fn done(record: &GroupMove, run: &mut Run<'_>) -> Option<Event> {
 
 pub(super) fn stopping() -> LinkerError {
     LinkerError::refused("the service is stopping", "start it again: the move goes on from the journal")
-}
-
-/// An error as a reason: without the line break before its fix.
-pub(super) fn one_line(error: &LinkerError) -> String {
-    error.to_string().replace('\n', "; ")
 }
 
 /// A state's name for people.

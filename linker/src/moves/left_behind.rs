@@ -17,10 +17,7 @@ impl Mover {
             Ok(acting) => acting,
             Err(aborted) => return Ending::failed(&aborted),
         };
-        match self.release_unneeded(request, operation).await {
-            Ok(ending) => ending,
-            Err(error) => Ending::failed(&error),
-        }
+        Ending::of(self.release_unneeded(request, operation).await)
     }
 
     /// Whether no fence is needed where the group stands now.
@@ -29,7 +26,7 @@ impl Mover {
     /// It is under way, or on the target.
     pub fn check_unneeded(&self) -> Result<(), LinkerError> {
         let record = self.record();
-        if matches!(record.state, GroupState::OnSource | GroupState::Completed | GroupState::Cancelled) {
+        if record.state == GroupState::OnSource || record.state.is_over() {
             return Ok(());
         }
         let (family, group) = (&record.family, &record.group);

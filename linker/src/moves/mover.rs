@@ -181,10 +181,7 @@ impl Mover {
         };
         let mut run =
             Run::asked(&self.link.env, request, operation).of(&self.group.name, self.group.pause_max_ms);
-        match self.give_up_way_back(&mut run, request, accept_no_stop).await {
-            Ok(ending) => ending,
-            Err(error) => Ending::failed(&error),
-        }
+        Ending::of(self.give_up_way_back(&mut run, request, accept_no_stop).await)
     }
 
     /// Drops the route; only while the group is on the source.

@@ -13,7 +13,6 @@ use towpath_wire::client::TopicPartition;
 use towpath_wire::client::admin::{describe_producers, list_transactions};
 
 use super::clock::{self, Ahead};
-use super::executor::one_line;
 use super::mover::Mover;
 use super::run::Run;
 use crate::error::{LinkerError, Side};
@@ -147,7 +146,7 @@ impl Mover {
         match seen {
             Ok(value) => Some(Observed { value, at_ms }),
             Err(error) => {
-                tracing::info!(group = self.group.name, error = one_line(&error), "cannot observe {what}");
+                tracing::info!(group = self.group.name, error = error.one_line(), "cannot observe {what}");
                 None
             }
         }
@@ -199,7 +198,7 @@ impl Mover {
         {
             tracing::info!(
                 group = self.group.name,
-                error = one_line(&self.not_carried(topic)),
+                error = self.not_carried(topic).one_line(),
                 "lag is not known"
             );
             return None;

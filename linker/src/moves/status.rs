@@ -7,7 +7,6 @@ use towpath_plans::transition::Route;
 use towpath_wire::client::TopicPartition;
 use towpath_wire::private::LinkGroupState;
 
-use super::executor::one_line;
 use super::mover::{GroupStatus, Mover, PositionSeen};
 use super::way_back::WayBack;
 use crate::error::{LinkerError, Side};
@@ -28,7 +27,7 @@ impl Mover {
             Err(error) => {
                 tracing::info!(
                     group = self.group.name,
-                    error = one_line(&error),
+                    error = error.one_line(),
                     "the group is not seen whole"
                 );
             }
@@ -110,7 +109,7 @@ impl Mover {
                 way_back
             }
             Err(error) => {
-                tracing::info!(group = self.group.name, error = one_line(&error), "the way back is not seen");
+                tracing::info!(group = self.group.name, error = error.one_line(), "the way back is not seen");
                 WayBack::default()
             }
         }

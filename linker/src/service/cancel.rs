@@ -38,18 +38,17 @@ impl Service {
             _ => None,
         };
         let (service, asked, name) = (self.clone(), request.clone(), family.to_owned());
-        let ended = |ended: Result<Ending, LinkerError>| ended.unwrap_or_else(|error| Ending::failed(&error));
         if let Some(starting) = starting {
             let operation = self.operations.begin("cancel", family, request);
             let told = operation.clone();
             self.run(&operation, async move {
-                ended(service.cancel_starting(&name, &starting, &asked, &told).await)
+                Ending::of(service.cancel_starting(&name, &starting, &asked, &told).await)
             });
             return Ok(operation);
         }
         let running = self.family(family)?;
         self.spawn("cancel", &running.clone(), None, request.clone(), move |operation| async move {
-            ended(service.cancel_running(&running, &asked, &operation).await)
+            Ending::of(service.cancel_running(&running, &asked, &operation).await)
         })
         .await
     }
@@ -191,7 +190,7 @@ fn ended(told: Result<(), LinkerError>, ending: Ending) -> Ending {
     let problem = format!(
         "the family is cancelled, and its evidence does not say so yet: {}\nfix: keep this output; make the store \
          writable",
-        error.to_string().replace('\n', "; ")
+        error.one_line()
     );
     Ending { exit_code: exit::UNKNOWN, problem: Some(problem), ..ending }
 }

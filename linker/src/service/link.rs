@@ -6,7 +6,7 @@ use serde_json::json;
 use towpath_plans::PlanHash;
 use towpath_plans::evidence::Body;
 use towpath_plans::model::format_count;
-use towpath_plans::transition::{GroupState, LinkState};
+use towpath_plans::transition::GroupState;
 
 use super::check::Checked;
 use super::{Family, Service};
@@ -31,12 +31,7 @@ impl Service {
         self.check_replaced(&checked)?;
         let operation = self.operations.begin("link", &checked.file.plan.family, request);
         let (service, request, told) = (self.clone(), request.clone(), operation.clone());
-        self.run(&operation, async move {
-            match service.link_checked(checked, &request, &told).await {
-                Ok(ending) => ending,
-                Err(error) => Ending::failed(&error),
-            }
-        });
+        self.run(&operation, async move { Ending::of(service.link_checked(checked, &request, &told).await) });
         Ok(operation)
     }
 
@@ -139,7 +134,7 @@ impl Service {
     fn check_replaced(&self, checked: &Checked) -> Result<(), LinkerError> {
         let plan = &checked.file.plan;
         let Ok(record) = self.record_of(&plan.family) else { return Ok(()) };
-        if matches!(record.link.state, LinkState::Cancelled | LinkState::Completed) {
+        if record.is_over() {
             return Ok(());
         }
         for (name, group) in &record.groups {

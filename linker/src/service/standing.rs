@@ -41,7 +41,7 @@ impl Service {
     /// From here on nothing is done to any cluster: the other service does it.
     fn give_up(&self) {
         if let Err(error) = self.journal.check_mine() {
-            tracing::error!("{}", error.to_string().replace('\n', "; "));
+            tracing::error!("{}", error.one_line());
         }
         for running in self.families() {
             running.link.mirror.stop();

@@ -42,15 +42,7 @@ async fn journaled(folder: &Path, families: &[&str]) -> Journal {
     for family in families {
         let mut plan = Plan::new(*family, "legacy", "towpath");
         plan.topics = vec![towpath_plans::model::TopicSelector::Name((*family).into())];
-        let linked = Linked {
-            plan_hash: plan.hash(),
-            plan,
-            source_cluster_id: "s".into(),
-            target_cluster_id: "t".into(),
-            actor: "ann".into(),
-            request: Some(ann()),
-            at_ms: 1,
-        };
+        let linked = Linked { request: Some(ann()), ..Linked::of(plan) };
         journal.append(Entry::Linked(Box::new(linked))).await.unwrap();
     }
     journal

@@ -97,10 +97,7 @@ impl Service {
     ) -> Result<Arc<Operation>, LinkerError> {
         let running = self.family(family)?;
         self.spawn("diff", &running.clone(), None, request.clone(), move |operation| async move {
-            match running.diff.verify(anew, &operation).await {
-                Ok(report) => diff_ending(&report),
-                Err(error) => Ending::failed(&error),
-            }
+            Ending::of(running.diff.verify(anew, &operation).await.map(|report| diff_ending(&report)))
         })
         .await
     }
@@ -152,10 +149,8 @@ impl Service {
             if dry_run {
                 return dry(&operation, "would mirror again");
             }
-            match running.go_on(&accept_loss, &operation).await {
-                Ok(()) => state_ending(&running),
-                Err(error) => Ending::failed(&error),
-            }
+            let gone_on = running.go_on(&accept_loss, &operation).await;
+            Ending::of(gone_on.map(|()| state_ending(&running)))
         })
         .await
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use towpath_plans::evidence::Body;
-use towpath_plans::transition::{Halt, LinkEvent, LinkRecord, LinkRefused, LinkState, link_transition};
+use towpath_plans::transition::{Halt, LinkEvent, LinkRecord, LinkRefused, link_transition};
 
 use super::Running;
 use crate::error::LinkerError;
@@ -44,7 +44,7 @@ async fn look(running: &Running) -> Result<(), LinkerError> {
     }
     link.mirror.observe();
     let record = running.record();
-    if matches!(record.state, LinkState::Cancelled | LinkState::Completed) {
+    if record.state.is_over() {
         return Ok(());
     }
     for halt in halted.values() {

@@ -222,18 +222,14 @@ mod tests {
     use super::super::Linked;
     use super::*;
 
+    fn committed_at(offset: i64) -> Entry {
+        let position = Position { topic: "t".into(), partition: 0, offset, metadata: None };
+        let (family, group) = ("views".to_owned(), "ranker".to_owned());
+        Entry::SourcePositions { family, group, positions: vec![position] }
+    }
+
     fn linked(family: &str) -> Entry {
-        let plan = Plan::new(family, "legacy", "towpath");
-        let plan_hash = plan.hash();
-        Entry::Linked(Box::new(Linked {
-            plan,
-            plan_hash,
-            source_cluster_id: "a".into(),
-            target_cluster_id: "b".into(),
-            actor: "lead".into(),
-            request: None,
-            at_ms: 1,
-        }))
+        Entry::Linked(Box::new(Linked::of(Plan::new(family, "legacy", "towpath"))))
     }
 
     #[tokio::test]
@@ -278,12 +274,7 @@ mod tests {
         let journal = Journal::open(store.clone(), Env::seeded(1, 0), "one").await.unwrap();
         journal.append(linked("views")).await.unwrap();
         for offset in 0..CHECKPOINT_ENTRIES as i64 + 10 {
-            let position = Position { topic: "t".into(), partition: 0, offset, metadata: None };
-            let (family, group) = ("views".to_owned(), "ranker".to_owned());
-            journal
-                .append(Entry::SourcePositions { family, group, positions: vec![position] })
-                .await
-                .unwrap();
+            journal.append(committed_at(offset)).await.unwrap();
         }
         let again = Journal::open(store, Env::seeded(2, 0), "two").await.unwrap();
         assert_eq!(again.recorded(), journal.recorded());
@@ -296,12 +287,7 @@ mod tests {
         let journal = Journal::open(Arc::new(InMemory::new()), Env::seeded(1, 0), "one").await.unwrap();
         journal.append(linked("views")).await.unwrap();
         for offset in [1, 2, 2] {
-            let position = Position { topic: "t".into(), partition: 0, offset, metadata: None };
-            let (family, group) = ("views".to_owned(), "ranker".to_owned());
-            journal
-                .append(Entry::SourcePositions { family, group, positions: vec![position] })
-                .await
-                .unwrap();
+            journal.append(committed_at(offset)).await.unwrap();
         }
         let [last, before] = &journal.recorded().families["views"].source_positions["ranker"];
         assert_eq!((last[0].offset, before[0].offset), (2, 1));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use towpath_plans::transition::{GroupMove, LinkRecord, LinkState, Position, Route};
+use towpath_plans::transition::{GroupMove, LinkRecord, Position, Route};
 use towpath_plans::{Plan, PlanHash};
 
 use crate::operation::Request;
@@ -57,6 +57,22 @@ pub struct Linked {
     pub at_ms: i64,
 }
 
+#[cfg(test)]
+impl Linked {
+    /// A plan that ann linked at 1 ms, from cluster `s` to cluster `t`.
+    pub(crate) fn of(plan: Plan) -> Linked {
+        Linked {
+            plan_hash: plan.hash(),
+            plan,
+            source_cluster_id: "s".into(),
+            target_cluster_id: "t".into(),
+            actor: "ann".into(),
+            request: None,
+            at_ms: 1,
+        }
+    }
+}
+
 /// What the journal says of one family.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FamilyRecord {
@@ -74,7 +90,7 @@ pub struct FamilyRecord {
 impl FamilyRecord {
     /// Whether nothing is mirrored any more: given up, or ended.
     pub fn is_over(&self) -> bool {
-        matches!(self.link.state, LinkState::Cancelled | LinkState::Completed)
+        self.link.state.is_over()
     }
 
     /// Whether its link carries `topic` from one cluster to the other, both by id.
@@ -188,23 +204,15 @@ mod tests {
     use towpath_plans::model::TopicSelector;
     use towpath_plans::transition::GroupState;
 
+    use towpath_plans::transition::LinkState;
+
     use super::*;
 
     fn linked(family: &str, topic: &str, uses: &[&str]) -> Entry {
         let mut plan = Plan::new(family, "legacy", "towpath");
         plan.topics = vec![TopicSelector::Name(topic.into())];
         plan.uses = uses.iter().map(|topic| topic.to_string()).collect();
-        let (source_cluster_id, target_cluster_id) = ("s".to_owned(), "t".to_owned());
-        let (plan_hash, actor) = (plan.hash(), "ann".to_owned());
-        Entry::Linked(Box::new(Linked {
-            plan,
-            plan_hash,
-            source_cluster_id,
-            target_cluster_id,
-            actor,
-            request: None,
-            at_ms: 1,
-        }))
+        Entry::Linked(Box::new(Linked::of(plan)))
     }
 
     #[test]

@@ -42,6 +42,13 @@ pub enum LinkState {
     Completed,
 }
 
+impl LinkState {
+    /// Whether the link has ended for good.
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Cancelled | Self::Completed)
+    }
+}
+
 /// What can happen to a link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -122,8 +129,7 @@ pub fn link_transition(
     at_ms: i64,
 ) -> Result<LinkRecord, LinkRefused> {
     let mut next = record.clone();
-    let over = matches!(record.state, LinkState::Cancelled | LinkState::Completed);
-    if over {
+    if record.state.is_over() {
         return Err(refused(format!(
             "link {} is {:?}; fix: link the family anew",
             record.family, record.state

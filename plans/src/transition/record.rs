@@ -104,7 +104,12 @@ impl GroupState {
 
     /// Whether nothing is under way: a verb may begin, or the group's story is over.
     pub fn is_at_rest(self) -> bool {
-        matches!(self, Self::OnSource | Self::OnTarget | Self::Completed | Self::Cancelled)
+        matches!(self, Self::OnSource | Self::OnTarget) || self.is_over()
+    }
+
+    /// Whether the group's story is over: no verb begins any more.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Completed | Self::Cancelled)
     }
 
     /// Whether a move has begun and has not reached its point of no return.
