@@ -1,8 +1,5 @@
 //! Live groups moved between a real Apache Kafka and Towpath's broker, and back.
 
-mod estate;
-
-use estate::{Estate, FAMILY, GROUP, Group, LIMIT, PARTITIONS, Sheet, TOPIC, committed_at, hold, request};
 use serde_json::Value;
 use towpath_env::Env;
 use towpath_linker::groups::fence::{Fence, Membership};
@@ -11,6 +8,10 @@ use towpath_plans::transition::{GroupState, LinkState, Verb};
 use towpath_tests::kafka::{Kafka, KafkaOptions};
 use towpath_tests::mirroring::connect;
 use towpath_tests::wait;
+
+use crate::estate::{
+    Estate, FAMILY, GROUP, Group, LIMIT, PARTITIONS, Sheet, TOPIC, committed_at, hold, request,
+};
 
 async fn a_live_group_is_evicted_moved_and_rolled_back(version: &str, settings: &'static [(&str, &str)]) {
     let estate = Estate::start(version).await;
