@@ -161,6 +161,11 @@ impl Ending {
         Ending { exit_code: exit::DONE, problem: None, outcome }
     }
 
+    /// The same, with `outcome` as its result document.
+    pub fn with(self, outcome: Value) -> Ending {
+        Ending { outcome, ..self }
+    }
+
     /// What work ended with; an error changed nothing.
     pub fn of(ended: Result<Ending, LinkerError>) -> Ending {
         ended.unwrap_or_else(|error| Ending::failed(&error))

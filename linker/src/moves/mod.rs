@@ -30,4 +30,4 @@ mod way_back;
 pub use carriers::Carriers;
 pub use fencing::WAITING_FOR;
 pub use gauges::GroupGauges;
-pub use mover::{GroupStatus, Mover, PositionSeen};
+pub use mover::{GroupStatus, Held, Mover, PositionSeen};

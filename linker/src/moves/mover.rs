@@ -80,6 +80,11 @@ pub struct Mover {
     pub(super) stop: CancellationToken,
 }
 
+/// No verb of the group begins while this lives ([`Mover::hold`]).
+pub struct Held<'a> {
+    _verbs: tokio::sync::MutexGuard<'a, ()>,
+}
+
 impl Mover {
     /// The mover of `group`; its record comes from the journal.
     pub fn new(link: Arc<Link>, diff: Arc<Diff>, carriers: Carriers, group: GroupPlan) -> Arc<Mover> {
@@ -184,14 +189,23 @@ impl Mover {
         Ending::of(self.give_up_way_back(&mut run, request, accept_no_stop).await)
     }
 
-    /// Drops the route; only while the group is on the source.
+    /// Keeps verbs of the group from beginning until the answer is dropped.
+    ///
+    /// # Errors
+    /// One is under way.
+    pub fn hold(&self) -> Result<Held<'_>, LinkerError> {
+        let held = self.verbs.try_lock().map_err(|_| {
+            let fix = format!("wait for its end: `towpath status {}`, then repeat", self.link.family());
+            LinkerError::refused(self.under_way(), fix)
+        });
+        held.map(|verbs| Held { _verbs: verbs })
+    }
+
+    /// Drops the route; only while the group is on the source. Whoever asks holds the group.
     ///
     /// # Errors
     /// The group is not on the source, or the target refuses.
-    pub async fn cancel(&self, request: &Request) -> Result<(), LinkerError> {
-        let Ok(_verb) = self.verbs.try_lock() else {
-            return Err(LinkerError::refused(self.under_way(), "wait for its end: `towpath watch`"));
-        };
+    pub async fn cancel(&self, _held: &Held<'_>, request: &Request) -> Result<(), LinkerError> {
         let _acting = self.acting.lock().await;
         let record = self.record();
         if record.state == GroupState::Cancelled {

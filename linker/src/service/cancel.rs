@@ -72,8 +72,10 @@ impl Service {
         if request.dry_run {
             return Ok(dry(operation, "would drop the routes of its groups and stop mirroring for good"));
         }
-        for (name, mover) in &running.movers {
-            mover.cancel(request).await?;
+        // Until what runs has ended: a verb that began meanwhile would be taken its family from under it.
+        let held = running.hold()?;
+        for (name, group) in &held {
+            running.movers[*name].cancel(group, request).await?;
             operation.step(Some(name), "its route at the target is dropped");
         }
         let before = running.record();

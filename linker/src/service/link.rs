@@ -1,16 +1,18 @@
 //! The verb `link`: a plan becomes a running mirror.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use towpath_plans::PlanHash;
 use towpath_plans::evidence::Body;
 use towpath_plans::model::format_count;
 use towpath_plans::transition::GroupState;
 
 use super::check::Checked;
-use super::{Family, Service};
+use super::{Family, Running, Service};
 use crate::error::LinkerError;
+use crate::moves::Held;
 use crate::operation::{Ending, Operation, Request};
 use crate::state::{Entry, FamilyRecord, Linked};
 
@@ -28,41 +30,44 @@ impl Service {
     ) -> Result<Arc<Operation>, LinkerError> {
         self.journal.check_mine()?;
         let checked = self.check(file, yaml).await?;
-        self.check_replaced(&checked)?;
-        let operation = self.operations.begin("link", &checked.file.plan.family, request);
+        let linked = Linked {
+            plan_hash: checked.file.plan.hash(),
+            source_cluster_id: checked.source.id.clone(),
+            target_cluster_id: checked.target.id.clone(),
+            actor: request.actor.name.clone(),
+            request: Some(request.clone()),
+            at_ms: self.env.now_ms(),
+            plan: checked.file.plan.clone(),
+        };
+        self.check_replaced(&linked)?;
+        let operation = self.operations.begin("link", &linked.plan.family, request);
+        let outcome = announce(&checked, request, &operation);
         let (service, request, told) = (self.clone(), request.clone(), operation.clone());
-        self.run(&operation, async move { Ending::of(service.link_checked(checked, &request, &told).await) });
+        self.run(&operation, async move {
+            Ending::of(service.link_checked(linked, &request, &told).await.map(|ending| ending.with(outcome)))
+        });
         Ok(operation)
     }
 
-    async fn link_checked(
+    /// Brings a plan into force that may be linked, and starts it.
+    ///
+    /// # Errors
+    /// It could not come into force; the plan before it goes on.
+    pub(super) async fn link_checked(
         self: &Arc<Self>,
-        checked: Checked,
+        linked: Linked,
         request: &Request,
         operation: &Operation,
     ) -> Result<Ending, LinkerError> {
-        let plan = checked.file.plan.clone();
-        let (family, plan_hash) = (plan.family.clone(), plan.hash());
-        let topics = format_count(checked.topics.len(), "topic");
-        let groups = format_count(plan.groups.len(), "group");
-        operation.step(None, format!("plan {} holds: {topics}, {groups}", short(plan_hash)));
-        let outcome = json!({
-            "family": family, "file": checked.file.file, "plan_hash": plan_hash, "topics": checked.topics,
-            "warnings": checked.warnings, "dry_run": request.dry_run,
-            "source": { "name": checked.source.name, "cluster_id": checked.source.id },
-            "target": { "name": checked.target.name, "cluster_id": checked.target.id },
-        });
-        for warning in &checked.warnings {
-            operation.step(None, format!("warning: {warning}"));
-        }
         if request.dry_run {
             operation.step(None, "dry run: nothing was changed");
-            return Ok(Ending::done(outcome));
+            return Ok(Ending::done(Value::Null));
         }
+        let family = linked.plan.family.clone();
         let _turn = self.turns.take(&family).await;
-        if !self.put_in_force(checked, request, operation).await? {
+        if !self.put_in_force(linked, request, operation).await? {
             operation.step(None, "this plan is linked already");
-            return Ok(Ending::done(outcome));
+            return Ok(Ending::done(Value::Null));
         }
         // The journal has it: from here on it is started until it runs or somebody cancels.
         let leave = self.set_starting(&family, "its mirror topics are being made");
@@ -78,7 +83,7 @@ impl Service {
             Ok(running) => {
                 self.families.write().insert(family, Family::Running(running));
                 operation.step(None, "mirror topics stand, mirroring has begun");
-                Ok(Ending::done(outcome))
+                Ok(Ending::done(Value::Null))
             }
             Err(error) => {
                 if !leave.is_cancelled() {
@@ -90,50 +95,48 @@ impl Service {
         }
     }
 
-    /// Journals the plan, then ends what runs by the one before. `false`: the plan is in force and runs.
+    /// Journals the plan, then ends what runs by the one before. `false`: the plan is in force and runs. Whoever
+    /// calls has the family's turn.
     ///
     /// # Errors
-    /// A group of the plan before cannot be let go, or the journal fails. What runs goes on.
+    /// A group has moved since the plan was checked, or a verb is under way for one; a group of the plan before
+    /// cannot be let go; the journal fails. What runs goes on.
     async fn put_in_force(
         &self,
-        checked: Checked,
+        linked: Linked,
         request: &Request,
         operation: &Operation,
     ) -> Result<bool, LinkerError> {
-        let plan = checked.file.plan;
-        let (family, plan_hash) = (plan.family.clone(), plan.hash());
+        let family = linked.plan.family.clone();
         let before = self.family(&family).ok();
-        if let Some(running) = &before {
-            if running.link.plan_hash == plan_hash {
-                return Ok(false);
-            }
+        if before.as_ref().is_some_and(|running| running.link.plan_hash == linked.plan_hash) {
+            return Ok(false);
+        }
+        // Until what runs has ended: a verb that began meanwhile would be taken its family from under it.
+        let held = before.as_deref().map(Running::hold).transpose()?;
+        // Groups may have moved while the turn was waited for.
+        self.check_replaced(&linked)?;
+        if let (Some(running), Some(held)) = (&before, &held) {
             operation.step(None, format!("takes the place of plan {}", short(running.link.plan_hash)));
-            for (name, mover) in running.movers.iter().filter(|(name, _)| plan.group(name).is_none()) {
-                mover.cancel(request).await?;
+            for (name, group) in held.iter().filter(|(name, _)| linked.plan.group(name).is_none()) {
+                running.movers[*name].cancel(group, request).await?;
                 operation.step(Some(name), "no longer in the plan: its route at the target is dropped");
             }
         }
-        let linked = Linked {
-            plan_hash,
-            source_cluster_id: checked.source.id.clone(),
-            target_cluster_id: checked.target.id.clone(),
-            actor: request.actor.name.clone(),
-            request: Some(request.clone()),
-            at_ms: self.env.now_ms(),
-            plan,
-        };
+        let linked = Linked { at_ms: self.env.now_ms(), ..linked };
         self.journal.append(Entry::Linked(Box::new(linked))).await?;
-        if let Some(running) = before {
+        if let Some(running) = &before {
             self.set_starting(&family, "the plan before it is being ended");
             running.end().await;
         }
         Ok(true)
     }
 
-    /// A newer version may not drop a group that is not at rest on the source.
-    fn check_replaced(&self, checked: &Checked) -> Result<(), LinkerError> {
-        let plan = &checked.file.plan;
-        let Ok(record) = self.record_of(&plan.family) else { return Ok(()) };
+    /// A newer version may not move a group's plan while the group moves, nor drop one that is not at rest on the
+    /// source, nor one whose route at the target nobody can drop now.
+    fn check_replaced(&self, linked: &Linked) -> Result<(), LinkerError> {
+        let (plan, family) = (&linked.plan, &linked.plan.family);
+        let Ok(record) = self.record_of(family) else { return Ok(()) };
         if record.is_over() {
             return Ok(());
         }
@@ -143,18 +146,29 @@ impl Service {
             if !at_rest || (plan.group(name).is_none() && !at_rest_on_source) {
                 return Err(LinkerError::refused(
                     format!("group {name} is {:?}: the plan cannot be replaced under it", group.state),
-                    format!(
-                        "wait for its move to end, or roll it back: towpath rollback {} --group {name}",
-                        plan.family
-                    ),
+                    format!("wait for its move to end, or roll it back: towpath rollback {family} --group {name}"),
                 ));
             }
         }
-        let source_moved = record.linked.source_cluster_id != checked.source.id;
-        let target_moved = record.linked.target_cluster_id != checked.target.id;
+        if self.family(family).is_err()
+            && let Some(name) = record.left_behind(plan)
+        {
+            return Err(LinkerError::refused(
+                format!(
+                    "group {name} is no longer in the plan, and family {family} does not run yet: nobody can drop \
+                     the group's route at the target"
+                ),
+                format!(
+                    "keep {name} in the plan until the family runs, then link the plan without it; or give the \
+                     family up first: towpath cancel {family}"
+                ),
+            ));
+        }
+        let source_moved = record.linked.source_cluster_id != linked.source_cluster_id;
+        let target_moved = record.linked.target_cluster_id != linked.target_cluster_id;
         if source_moved || target_moved {
             return Err(LinkerError::refused(
-                format!("family {} is linked between other clusters", plan.family),
+                format!("family {family} is linked between other clusters"),
                 "cancel it first, or give the new plan another family name",
             ));
         }
@@ -165,6 +179,33 @@ impl Service {
         let record = self.journal.with(|recorded| recorded.families.get(family).cloned());
         record.ok_or_else(|| LinkerError::Bug(format!("the journal has no family {family}")))
     }
+}
+
+impl Running {
+    /// Keeps verbs of every group from beginning until the answer is dropped.
+    ///
+    /// # Errors
+    /// One is under way.
+    pub(super) fn hold(&self) -> Result<BTreeMap<&str, Held<'_>>, LinkerError> {
+        self.movers.iter().map(|(name, mover)| Ok((name.as_str(), mover.hold()?))).collect()
+    }
+}
+
+/// Says what was checked; answers the verb's result document.
+fn announce(checked: &Checked, request: &Request, operation: &Operation) -> Value {
+    let plan = &checked.file.plan;
+    let topics = format_count(checked.topics.len(), "topic");
+    let groups = format_count(plan.groups.len(), "group");
+    operation.step(None, format!("plan {} holds: {topics}, {groups}", short(plan.hash())));
+    for warning in &checked.warnings {
+        operation.step(None, format!("warning: {warning}"));
+    }
+    json!({
+        "family": plan.family, "file": checked.file.file, "plan_hash": plan.hash(), "topics": checked.topics,
+        "warnings": checked.warnings, "dry_run": request.dry_run,
+        "source": { "name": checked.source.name, "cluster_id": checked.source.id },
+        "target": { "name": checked.target.name, "cluster_id": checked.target.id },
+    })
 }
 
 /// The entry that opens every verb in evidence.

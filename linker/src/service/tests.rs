@@ -9,7 +9,8 @@ use tokio::net::TcpListener;
 use towpath_env::Env;
 use towpath_plans::Plan;
 use towpath_plans::evidence::Actor;
-use towpath_plans::transition::{LinkState, Route};
+use towpath_plans::model::GroupPlan;
+use towpath_plans::transition::{GroupMove, GroupState, LinkRecord, LinkState, Route};
 use towpath_shared_log::open_store;
 
 use super::Service;
@@ -102,8 +103,8 @@ async fn a_family_whose_cluster_hangs_is_cancelled_at_once_and_holds_up_no_other
 async fn a_family_that_cannot_start_is_not_given_up_while_a_group_is_on_the_target() {
     let folder = tempfile::tempdir().unwrap();
     let journal = journaled(folder.path(), &["views"]).await;
-    let mut group = towpath_plans::transition::GroupMove::new("views", "ranker", 1);
-    group.state = towpath_plans::transition::GroupState::OnTarget;
+    let mut group = GroupMove::new("views", "ranker", 1);
+    group.state = GroupState::OnTarget;
     assert_eq!(group.route(), Route::Target);
     journal.append(Entry::Group(Box::new(group))).await.unwrap();
     let service = open(folder.path(), "towpath").await;
@@ -127,4 +128,44 @@ async fn a_service_that_waits_for_a_cluster_stops_within_the_grace() {
     let ended = stuck.ended().await;
     assert_eq!(ended.exit_code, Some(exit::UNKNOWN));
     assert!(ended.problem.unwrap().contains("goes on from the journal"));
+}
+
+/// A newer plan of family `views`, with these groups.
+fn newer(groups: &[&str]) -> Linked {
+    let mut plan = Plan::new("views", "legacy", "towpath");
+    plan.topics = vec![towpath_plans::model::TopicSelector::Name("views".into())];
+    plan.groups = groups.iter().map(|group| GroupPlan::named(*group)).collect();
+    Linked { request: Some(ann()), ..Linked::of(plan) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_is_not_replaced_under_a_group_that_began_to_move_since_it_was_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = journaled(folder.path(), &["views"]).await;
+    let moving = GroupMove { state: GroupState::Draining, ..GroupMove::new("views", "ranker", 1) };
+    journal.append(Entry::Group(Box::new(moving))).await.unwrap();
+    let service = open(folder.path(), "towpath").await;
+    let told = service.operations().begin("link", "views", &ann());
+    let refused = service.link_checked(newer(&["ranker"]), &ann(), &told).await.unwrap_err().to_string();
+    assert!(refused.contains("group ranker is") && refused.contains("fix: wait"), "{refused}");
+    assert!(service.journal().recorded().families["views"].linked.plan.groups.is_empty());
+    service.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_is_not_dropped_while_nobody_can_drop_its_route_at_the_target() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = journaled(folder.path(), &[]).await;
+    journal.append(Entry::Linked(Box::new(newer(&["audit", "ranker"])))).await.unwrap();
+    journal
+        .append(Entry::Link(LinkRecord { state: LinkState::Mirroring, ..LinkRecord::new("views") }))
+        .await
+        .unwrap();
+    let service = open(folder.path(), "towpath").await;
+    let told = service.operations().begin("link", "views", &ann());
+    let refused = service.link_checked(newer(&["audit"]), &ann(), &told).await.unwrap_err().to_string();
+    assert!(refused.starts_with("group ranker is no longer in the plan, and family views"), "{refused}");
+    assert!(refused.contains("towpath cancel views"), "{refused}");
+    assert_eq!(service.journal().recorded().families["views"].linked.plan.groups.len(), 2);
+    service.close().await;
 }

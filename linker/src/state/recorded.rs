@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use towpath_plans::transition::{GroupMove, LinkRecord, Position, Route};
+use towpath_plans::transition::{GroupMove, LinkRecord, LinkState, Position, Route};
 use towpath_plans::{Plan, PlanHash};
 
 use crate::operation::Request;
@@ -100,6 +100,17 @@ impl FamilyRecord {
             && linked.plan.mirrors(topic)
             && linked.source_cluster_id == source_cluster_id
             && linked.target_cluster_id == target_cluster_id
+    }
+
+    /// The first group that was declared at the target, was not let go, and is not in `plan`.
+    pub fn left_behind(&self, plan: &Plan) -> Option<&str> {
+        // A link that never ran has declared no group.
+        if self.link.state == LinkState::Created {
+            return None;
+        }
+        let is_held = |name: &str| self.groups.get(name).is_none_or(|group| !group.state.is_over());
+        let mut declared = self.linked.plan.groups.iter().map(|group| group.name.as_str());
+        declared.find(|name| plan.group(name).is_none() && is_held(name))
     }
 
     /// A newer plan takes the place of the one in force. After a cancelled link everything begins anew, except
