@@ -13,7 +13,7 @@ use super::check::Checked;
 use super::{Family, Running, Service};
 use crate::error::LinkerError;
 use crate::moves::Held;
-use crate::operation::{Ending, Operation, Request};
+use crate::operation::{Ending, Operation, Request, exit};
 use crate::state::{Entry, FamilyRecord, Linked};
 
 impl Service {
@@ -49,7 +49,8 @@ impl Service {
         Ok(operation)
     }
 
-    /// Brings a plan into force that may be linked, and starts it.
+    /// Brings a plan into force that may be linked, and starts it. When it does not start, it is tried again until it
+    /// does: the verb ends as still running.
     ///
     /// # Errors
     /// It could not come into force; the plan before it goes on.
@@ -74,10 +75,7 @@ impl Service {
         let record = self.record_of(&family)?;
         let started = tokio::select! {
             started = self.start(&record) => started,
-            () = leave.cancelled() => Err(LinkerError::refused(
-                format!("the start of family {family} was given up: it was cancelled, or the service stops"),
-                "see `towpath status`",
-            )),
+            () = leave.cancelled() => return Ok(left(&family)),
         };
         match started {
             Ok(running) => {
@@ -86,11 +84,9 @@ impl Service {
                 Ok(Ending::done(Value::Null))
             }
             Err(error) => {
-                if !leave.is_cancelled() {
-                    let leave = self.set_starting(&family, &error.to_string());
-                    self.keep_starting(&family, leave);
-                }
-                Err(error)
+                let leave = self.set_starting(&family, &error.to_string());
+                self.keep_starting(&family, leave);
+                Ok(not_started(&family, &error))
             }
         }
     }
@@ -189,6 +185,25 @@ impl Running {
     pub(super) fn hold(&self) -> Result<BTreeMap<&str, Held<'_>>, LinkerError> {
         self.movers.iter().map(|(name, mover)| Ok((name.as_str(), mover.hold()?))).collect()
     }
+}
+
+/// The plan is in force, and its start failed for now.
+fn not_started(family: &str, error: &LinkerError) -> Ending {
+    let (message, fix) = error.told();
+    let problem = format!(
+        "the plan is in force, and family {family} does not run yet: {message}; its start is tried again until it \
+         runs\nfix: {fix}; `towpath status {family} --watch` shows when it runs, `towpath cancel {family}` gives it up"
+    );
+    Ending { exit_code: exit::RUNNING, problem: Some(problem), outcome: Value::Null }
+}
+
+/// The plan came into force, and somebody else decides what becomes of it.
+fn left(family: &str) -> Ending {
+    let problem = format!(
+        "the plan came into force; family {family} was cancelled while it started, or the service stops\n\
+         fix: see `towpath status`; a service that starts again goes on from there"
+    );
+    Ending { exit_code: exit::UNKNOWN, problem: Some(problem), outcome: Value::Null }
 }
 
 /// Says what was checked; answers the verb's result document.

@@ -169,3 +169,17 @@ async fn a_group_is_not_dropped_while_nobody_can_drop_its_route_at_the_target() 
     assert_eq!(service.journal().recorded().families["views"].linked.plan.groups.len(), 2);
     service.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_in_force_that_does_not_start_is_told_as_such_and_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = open(folder.path(), "towpath").await;
+    let told = service.operations().begin("link", "views", &ann());
+    let ending = service.link_checked(newer(&["ranker"]), &ann(), &told).await.unwrap();
+    assert_eq!(ending.exit_code, exit::RUNNING, "{ending:?}");
+    let problem = ending.problem.unwrap();
+    assert!(problem.starts_with("the plan is in force, and family views does not run yet: source"), "{problem}");
+    assert!(problem.matches("fix: ").count() == 1 && problem.contains("towpath cancel views"), "{problem}");
+    assert!(service.starting().contains_key("views"));
+    service.close().await;
+}

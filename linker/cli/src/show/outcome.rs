@@ -27,12 +27,13 @@ pub(super) fn verdict(view: &OperationView, done: &str) -> String {
     let dry = if view.request.dry_run { " (dry run: nothing was changed)" } else { "" };
     match &view.problem {
         None => format!("{verb} of {family}: {done}{dry}"),
-        Some(problem) => format!("{verb} of {family}: {}{dry}\n{problem}", ended(view.exit_code)),
+        Some(problem) => format!("{verb} of {family}: {}{dry}\n{problem}", ended(verb, view.exit_code)),
     }
 }
 
-fn ended(exit_code: Option<u8>) -> &'static str {
+fn ended(verb: &str, exit_code: Option<u8>) -> &'static str {
     match exit_code {
+        Some(exit::RUNNING) if verb == "link" => "in force, and not running yet",
         Some(exit::DONE) => "done",
         Some(exit::FAILED) => "failed, nothing was changed",
         Some(exit::GATE_FAILED) => "refused, a gate fails",
