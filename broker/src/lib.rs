@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+mod background;
 pub mod config;
 pub mod group;
 pub mod http;
@@ -18,5 +19,6 @@ pub mod server;
 pub mod storage;
 pub mod transaction;
 
+pub use background::Panicked;
 pub use config::{BrokerConfig, Limits, WalKind};
-pub use server::{Broker, ClientContext, Shared, StartError};
+pub use server::{Broker, ClientContext, Failed, Shared, StartError};

@@ -1,4 +1,4 @@
-//! The one door to clock, randomness, process signals and retries.
+//! The one door to clock, randomness, process signals, retries and panics.
 //!
 //! Every other room asks an [`Env`] for the time, for random bytes and for waiting, so that a simulation can
 //! replay a run from a seed. Nothing else in the workspace may call `SystemTime::now`, `Instant::now` or a
@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod panic;
 pub mod retry;
 pub mod signal;
 

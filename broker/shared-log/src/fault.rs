@@ -40,6 +40,8 @@ pub struct Faults {
     pub ignores_conditions: bool,
     /// Its listings are empty.
     pub hides_from_listings: bool,
+    /// Every request panics, as a bug in a store's client would.
+    pub panics: bool,
 }
 
 impl Faults {
@@ -54,6 +56,7 @@ impl Faults {
         delay_max: Duration::ZERO,
         ignores_conditions: false,
         hides_from_listings: false,
+        panics: false,
     };
 
     /// Every fault that a conforming store may have, often.
@@ -67,6 +70,7 @@ impl Faults {
         delay_max: Duration::from_millis(200),
         ignores_conditions: false,
         hides_from_listings: false,
+        panics: false,
     };
 }
 
@@ -121,6 +125,7 @@ impl FaultyStore {
 
     fn fate(&self) -> Fate {
         let faults = self.faults();
+        assert!(!faults.panics, "the store's client has a bug");
         let mut left = (self.env.random_u64() % 1_000) as u32;
         let kinds = [
             (faults.lost_answers, Fate::LostAnswer),

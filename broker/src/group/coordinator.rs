@@ -9,7 +9,6 @@ use parking_lot::{Mutex, RwLock};
 use prometheus::Registry;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use towpath_env::Env;
 
 use super::backing::{Backing, BrokerBacking, Write, partition_of};
@@ -19,6 +18,7 @@ use super::load::Loading;
 use super::metrics::GroupMetrics;
 use super::timers::Timers;
 use super::{GroupConfig, RouteView, expire, load, route};
+use crate::background::Background;
 use crate::metadata::Metadata;
 use crate::partition::Partitions;
 
@@ -44,7 +44,7 @@ pub(super) struct Inner {
     pub stopping: CancellationToken,
     cells: RwLock<HashMap<String, Arc<Mutex<Cell>>>>,
     creating: tokio::sync::Mutex<()>,
-    tasks: TaskTracker,
+    tasks: Background,
 }
 
 impl Groups {
@@ -60,7 +60,7 @@ impl Groups {
         let backing = BrokerBacking { partitions, metadata: metadata.clone(), env: env.clone() };
         let groups = Groups::with_backing(Box::new(backing), config, env, registry)?;
         let follow = expire::follow_topics(Arc::clone(&groups.inner), metadata);
-        groups.inner.spawn(follow);
+        groups.inner.spawn("the follower of deleted topics", follow);
         Ok(groups)
     }
 
@@ -81,11 +81,11 @@ impl Groups {
             stopping: CancellationToken::new(),
             cells: RwLock::new(HashMap::new()),
             creating: tokio::sync::Mutex::new(()),
-            tasks: TaskTracker::new(),
+            tasks: Background::new(),
         });
-        inner.spawn(load::load_all(Arc::clone(&inner), partitions));
-        inner.spawn(serve_timers(Arc::clone(&inner)));
-        inner.spawn(expire::expire_in_time(Arc::clone(&inner)));
+        inner.spawn("the loader of groups", load::load_all(Arc::clone(&inner), partitions));
+        inner.spawn("the groups' timer", serve_timers(Arc::clone(&inner)));
+        inner.spawn("the expiry of offsets", expire::expire_in_time(Arc::clone(&inner)));
         Ok(Groups { inner })
     }
 
@@ -101,8 +101,12 @@ impl Groups {
     /// Answers every parked request with a retriable error and stops the timers.
     pub async fn close(&self) {
         self.inner.stopping.cancel();
-        self.inner.tasks.close();
-        self.inner.tasks.wait().await;
+        self.inner.tasks.ended().await;
+    }
+
+    /// Timers, expiry, loading.
+    pub(crate) fn tasks(&self) -> &Background {
+        &self.inner.tasks
     }
 }
 
@@ -112,9 +116,9 @@ impl Inner {
     }
 
     /// Runs a task until the broker stops.
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let stopping = self.stopping.clone();
-        self.tasks.spawn(async move {
+        self.tasks.spawn(name, async move {
             tokio::select! {
                 () = task => {}
                 () = stopping.cancelled() => {}

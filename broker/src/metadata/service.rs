@@ -13,6 +13,7 @@ use super::entry::codec::encode_group;
 use super::entry::{Entry, Rejection};
 use super::image::Image;
 use super::writer::{Proposal, Request, Writer};
+use crate::background::Background;
 
 /// Where the metadata log lives in the store.
 pub const LOG_PREFIX: &str = "metadata";
@@ -24,6 +25,7 @@ const QUEUE_MAX: usize = 1_024;
 pub struct Metadata {
     published: Arc<Published>,
     requests: mpsc::Sender<Request>,
+    tasks: Background,
 }
 
 /// The newest image, as the writer publishes it.
@@ -97,8 +99,14 @@ impl Metadata {
         let published = Arc::new(Published { image: Mutex::default(), changes });
         let writer = Writer::start(log, env, node_id, published.clone()).await?;
         let (requests, queue) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(writer.run(queue));
-        Ok(Metadata { published, requests })
+        let tasks = Background::new();
+        tasks.spawn("the writer of the metadata", writer.run(queue));
+        Ok(Metadata { published, requests, tasks })
+    }
+
+    /// The log's writer.
+    pub(crate) fn tasks(&self) -> &Background {
+        &self.tasks
     }
 
     /// The newest image that this broker knows.

@@ -92,9 +92,9 @@ impl Partitions {
         });
         let inner = Arc::new(Inner::new(shared.clone(), wal_id, partitions.collect()));
         inner.sync(&image);
-        inner.tasks.spawn(inner.clone().follow_metadata());
-        inner.tasks.spawn(inner.clone().upload());
-        inner.tasks.spawn(inner.clone().maintain());
+        inner.tasks.spawn("the follower of the metadata", inner.clone().follow_metadata());
+        inner.tasks.spawn("the uploader", inner.clone().upload());
+        inner.tasks.spawn("retention", inner.clone().maintain());
         Ok(Partitions { inner })
     }
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::log_state::LogState;
 use super::{Partition, Shared, State};
+use crate::background::Background;
 use crate::metadata::{Image, TopicImage};
 use crate::storage::WalError;
 
@@ -26,7 +26,7 @@ pub(super) struct Inner {
     pub shared: Arc<Shared>,
     pub wal_id: Uuid,
     pub stopping: CancellationToken,
-    pub tasks: TaskTracker,
+    pub tasks: Background,
     open: RwLock<Open>,
 }
 
@@ -46,7 +46,7 @@ impl Inner {
             shared,
             wal_id,
             stopping: CancellationToken::new(),
-            tasks: TaskTracker::new(),
+            tasks: Background::new(),
             open: RwLock::new(Open { partitions, topics: Topics::default(), version: 0 }),
         }
     }
@@ -124,11 +124,15 @@ impl Partitions {
         self.inner.shared.wal.failed().await
     }
 
+    /// Uploads, retention, and following the metadata.
+    pub(crate) fn tasks(&self) -> &Background {
+        &self.inner.tasks
+    }
+
     /// Makes everything durable and stops the background work.
     pub async fn close(&self) {
         self.inner.stopping.cancel();
-        self.inner.tasks.close();
-        self.inner.tasks.wait().await;
+        self.inner.tasks.ended().await;
         self.inner.shared.wal.close().await;
     }
 }

@@ -22,6 +22,7 @@ pub(crate) const TOPIC: Uuid = Uuid::from_u128(7);
 
 mod concurrent;
 mod model;
+mod panics;
 mod rules;
 
 /// A broker's storage whose process can be restarted.
@@ -86,8 +87,7 @@ impl World {
     /// Ends what a process that lost its disk could still do to what survives it.
     pub async fn stop_uploads(&self) {
         self.partitions.inner.stopping.cancel();
-        self.partitions.inner.tasks.close();
-        self.partitions.inner.tasks.wait().await;
+        self.partitions.inner.tasks.ended().await;
     }
 
     pub async fn upload(&self) {

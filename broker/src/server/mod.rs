@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use prometheus::Registry;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,6 +27,7 @@ pub use self::response::{EncodeError, Response, head};
 pub use self::shared::{ClientContext, Shared};
 use crate::api::fetch::session::FetchSessions;
 use crate::api::init_producer_id::ProducerIds;
+use crate::background::{Background, Panicked};
 use crate::config::{BrokerConfig, WalKind};
 use crate::group::Groups;
 use crate::http;
@@ -35,6 +35,7 @@ use crate::metadata::entry::BrokerRegistered;
 use crate::metadata::{Entry, Metadata, OpenError, ProposeError};
 use crate::metrics::ServerMetrics;
 use crate::partition::{OpenError as StorageError, Partitions};
+use crate::storage::WalError;
 
 /// A running broker. Tests, the demo and the CLI embed it.
 pub struct Broker {
@@ -42,8 +43,8 @@ pub struct Broker {
     address: SocketAddr,
     http_address: Option<SocketAddr>,
     connections: TaskTracker,
-    listener: JoinHandle<()>,
-    pages: Option<JoinHandle<()>>,
+    listener: Background,
+    pages: Background,
 }
 
 /// Why a broker did not start.
@@ -89,6 +90,17 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
 }
 
+/// Why a running broker can't go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failed {
+    /// Its WAL has failed for good.
+    #[error(transparent)]
+    Wal(WalError),
+    /// One of its background tasks is no more.
+    #[error(transparent)]
+    Panicked(Panicked),
+}
+
 impl Broker {
     /// Opens the store, replays what it holds, and serves.
     pub async fn start(config: BrokerConfig, env: Env) -> Result<Broker, StartError> {
@@ -104,16 +116,15 @@ impl Broker {
         let shared = Arc::new(open(config, env, advertised, &registry).await?);
         let connections = TaskTracker::new();
         let listener = Listener::new(Arc::clone(&shared), connections.clone());
-        let (pages, http_address) = match pages_socket {
-            Some((socket, address)) => {
-                let pages = http::Pages { shared: Arc::clone(&shared), registry };
-                (Some(tokio::spawn(http::serve(socket, pages))), Some(address))
-            }
-            None => (None, None),
-        };
-        let listener = tokio::spawn(listener.run(socket));
+        let (pages, front) = (Background::new(), Background::new());
+        let http_address = pages_socket.map(|(socket, address)| {
+            let shown = http::Pages { shared: Arc::clone(&shared), registry };
+            pages.spawn("the HTTP server", http::serve(socket, shown));
+            address
+        });
+        front.spawn("the listener", listener.run(socket));
         tracing::info!(%address, node = shared.config.node_id, store = shared.store_url, "broker ready");
-        Ok(Broker { shared, address, http_address, connections, listener, pages })
+        Ok(Broker { shared, address, http_address, connections, listener: front, pages })
     }
 
     /// Where the Kafka protocol is served.
@@ -126,17 +137,29 @@ impl Broker {
         self.http_address
     }
 
-    /// Resolves with the reason when the broker can't go on (its WAL has failed for good): what it acknowledged
-    /// is safe, and it must be stopped and started again.
-    pub async fn failed(&self) -> String {
-        self.shared.partitions.failed().await.to_string()
+    /// Resolves with the reason when the broker can't go on: its WAL has failed for good, or a background task has
+    /// panicked. What it acknowledged is safe, and it must be stopped and started again.
+    pub fn failed(&self) -> impl Future<Output = Failed> + Send + use<> {
+        let (shared, listener, pages) = (Arc::clone(&self.shared), self.listener.clone(), self.pages.clone());
+        async move {
+            let Shared { partitions, groups, metadata, .. } = &*shared;
+            let panicked = tokio::select! {
+                error = partitions.failed() => return Failed::Wal(error),
+                panicked = partitions.tasks().panicked() => panicked,
+                panicked = groups.tasks().panicked() => panicked,
+                panicked = metadata.tasks().panicked() => panicked,
+                panicked = listener.panicked() => panicked,
+                panicked = pages.panicked() => panicked,
+            };
+            Failed::Panicked(panicked)
+        }
     }
 
     /// Stops taking requests, finishes those in flight, makes everything durable, and closes.
     pub async fn stop(self) {
         let Broker { shared, connections, listener, pages, .. } = self;
         shared.stopping.cancel();
-        ended(listener).await;
+        listener.ended().await;
         connections.close();
         // Parked joins are answered now, or they would hold up the drain.
         shared.groups.close().await;
@@ -146,16 +169,8 @@ impl Broker {
         }
         shared.partitions.close().await;
         shared.stopped.cancel();
-        if let Some(pages) = pages {
-            ended(pages).await;
-        }
+        pages.ended().await;
         tracing::info!("broker stopped");
-    }
-}
-
-async fn ended(task: JoinHandle<()>) {
-    if let Err(error) = task.await {
-        tracing::error!(%error, "a task of the broker panicked");
     }
 }
 

@@ -217,3 +217,21 @@ async fn the_pages_tell_health_readiness_and_metrics() {
     }
     broker.stop().await;
 }
+
+#[tokio::test]
+async fn a_broker_whose_background_task_panics_says_so_and_can_still_be_stopped() {
+    for room in ["partitions", "groups", "metadata", "listener", "pages"] {
+        let (broker, _directory) = broker(Limits::default()).await;
+        let tasks = match room {
+            "partitions" => broker.shared.partitions.tasks(),
+            "groups" => broker.shared.groups.tasks(),
+            "metadata" => broker.shared.metadata.tasks(),
+            "listener" => &broker.listener,
+            _ => &broker.pages,
+        };
+        tasks.spawn("a test", async { panic!("on purpose") });
+        let failed = timeout(PATIENCE, broker.failed()).await.unwrap().to_string();
+        assert!(failed.starts_with("bug: a test panicked: on purpose; fix: "), "{room}: {failed}");
+        timeout(PATIENCE, broker.stop()).await.unwrap();
+    }
+}

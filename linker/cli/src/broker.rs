@@ -5,8 +5,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
-use towpath_broker::{Broker, BrokerConfig, WalKind};
+use towpath_broker::{Broker, BrokerConfig, Failed, WalKind};
 use towpath_env::{Env, signal};
+use towpath_linker::operation::exit;
+
+use crate::failure::{Ended, Failure};
 
 /// Arguments of `towpath broker`. Each overrides the key of the configuration file.
 #[derive(Args)]
@@ -52,21 +55,30 @@ enum Wal {
 }
 
 /// Runs until SIGTERM or SIGINT, then drains.
-pub fn run(arguments: Arguments) -> Result<()> {
+pub fn run(arguments: Arguments) -> Ended {
     let config = configuration(arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let broker = Broker::start(config, Env::real()).await?;
-        let failure = tokio::select! {
+        let broker = Broker::start(config, Env::real()).await.map_err(anyhow::Error::from)?;
+        let failed = tokio::select! {
             asked = signal::shutdown() => asked.map(|()| None)?,
-            failure = broker.failed() => Some(failure),
+            failed = broker.failed() => Some(failed),
         };
         broker.stop().await;
-        match failure {
-            None => Ok(()),
-            Some(failure) => Err(anyhow!("the broker stopped itself: {failure}")),
+        match failed {
+            None => Ok(exit::DONE),
+            Some(failed) => Err(stopped_itself("the broker", &failed)),
         }
     })
+}
+
+/// What is told of a broker that could not go on.
+pub fn stopped_itself(which: &str, failed: &Failed) -> Failure {
+    let kind = match failed {
+        Failed::Wal(_) => "store",
+        Failed::Panicked(_) => "bug",
+    };
+    Failure::told(kind, &format!("{which} stopped itself: {failed}"), exit::FAILED)
 }
 
 fn configuration(arguments: Arguments) -> Result<BrokerConfig> {

@@ -100,7 +100,7 @@ fn main() -> ExitCode {
 /// Where the verb's result goes, and how it ended.
 fn run(verb: Verb) -> (Output, Ended) {
     match verb {
-        Verb::Broker(arguments) => daemon("broker", arguments.json, || done(broker::run(arguments))),
+        Verb::Broker(arguments) => daemon("broker", arguments.json, || broker::run(arguments)),
         Verb::Demo(arguments) => {
             let output = arguments.output();
             let ended = demo::run(&arguments, &output);
@@ -175,10 +175,6 @@ fn talk<F: Future<Output = Ended>>(
         Err(error) => Err(error.into()),
     };
     (output, ended)
-}
-
-fn done(result: anyhow::Result<()>) -> Ended {
-    Ok(result.map(|()| exit::DONE)?)
 }
 
 /// A wrong command line: clap's words for people, a document where scripts asked for one.

@@ -20,6 +20,13 @@ impl Service {
         }
     }
 
+    /// Resolves when one of its tasks has panicked: what it did is done by nobody now, and the service must stop. What
+    /// was begun goes on from the journal at its next start.
+    pub async fn failed(&self) -> LinkerError {
+        let why = self.tasks.panicked().await;
+        LinkerError::Bug(format!("a task of the linking service panicked: {why}"))
+    }
+
     /// Looks until the service stops, or has nothing to do here any more.
     pub(super) async fn keep_watch(&self) {
         let standing = self.journal.standing();

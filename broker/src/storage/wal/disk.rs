@@ -1,6 +1,7 @@
 //! The disk WAL: the handle that appenders hold, and its queue.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -8,6 +9,7 @@ use futures::future::BoxFuture;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{oneshot, watch};
 use towpath_env::Env;
+use towpath_env::panic::words;
 use uuid::Uuid;
 
 use super::error::{WalError, WalOpenError};
@@ -75,13 +77,22 @@ impl DiskWal {
             group_bytes_max: settings.group_bytes_max,
         };
         let thread = std::thread::Builder::new().name("towpath-wal".to_owned());
-        thread.spawn(move || writer.run()).map_err(WalOpenError::io("writer thread"))?;
+        thread.spawn(move || run(writer)).map_err(WalOpenError::io("writer thread"))?;
         Ok(DiskWal { shared, wal_id })
     }
 
     /// The id that the store must name.
     pub fn id(&self) -> Uuid {
         self.wal_id
+    }
+}
+
+/// A writer that panics leaves records that nobody will make durable: the WAL has failed for good.
+fn run(writer: Writer) {
+    let shared = writer.shared.clone();
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| writer.run())) {
+        let why = format!("bug: its writer panicked: {}", words(&*panic));
+        shared.fail(&WalError::Failed(why), VecDeque::new());
     }
 }
 

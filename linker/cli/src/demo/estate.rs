@@ -12,6 +12,8 @@ use towpath_wire::client::admin::{self, NewTopic};
 use towpath_wire::client::{Client, ClientConfig, ClientError};
 
 use super::count::Side;
+use crate::broker::stopped_itself;
+use crate::failure::Failure;
 
 /// What every topic and group of the demo begins with.
 pub const PREFIX: &str = "towpath-demo-";
@@ -223,6 +225,26 @@ impl Estate {
             admin::delete_topics(&self.source, &topics).await?;
         }
         Ok(())
+    }
+
+    /// Resolves when an embedded broker can't go on; says why.
+    pub fn failed(&self) -> impl Future<Output = Failure> + use<> {
+        let both = [("the target", &self.target), ("the stand-in", &self.stand_in)].map(|(which, broker)| {
+            let failed = broker.as_ref().map(Broker::failed);
+            async move {
+                match failed {
+                    Some(failed) => stopped_itself(which, &failed.await),
+                    None => std::future::pending().await,
+                }
+            }
+        });
+        async move {
+            let [target, stand_in] = both;
+            tokio::select! {
+                failure = target => failure,
+                failure = stand_in => failure,
+            }
+        }
     }
 
     /// Stops the embedded brokers; the folder goes with the value.

@@ -80,8 +80,10 @@ async fn perform(arguments: &Arguments, telling: &Telling) -> Result<DemoReport>
             stop = interrupted() => return Err(stop),
         }
     }
+    let failed = estate.failed();
     let mut stage = Stage::new(estate, env);
     let outcome = tokio::select! {
+        failure = failed => Err(failure.into()),
         outcome = story::tell(&mut stage, telling, legacy) => outcome,
         stop = interrupted() => Err(stop),
     };

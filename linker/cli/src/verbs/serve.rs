@@ -52,6 +52,7 @@ async fn serve(config: ServiceConfig) -> Ended {
     let failed = tokio::select! {
         asked = signal::shutdown() => asked.err().map(Failure::from),
         error = service.superseded() => Some(Failure::from(error)),
+        error = service.failed() => Some(Failure::from(error)),
         ended = &mut api => Some(api_ended(ended)),
     };
     stop.cancel();
