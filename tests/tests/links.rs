@@ -15,6 +15,14 @@ use towpath_tests::mirroring::{broker, connect};
 use towpath_tests::wait;
 use towpath_wire::client::admin::{NewTopic, create_topic};
 
+/// Takes the slot of the evidence's entry after the next, so that a verb can be asked for and not told.
+async fn spoil_evidence(sides: &Sides) {
+    let running = sides.service.family(FAMILY).unwrap();
+    let entries = running.link.ledger.lines().await.unwrap().len();
+    let slot = format!("journal/evidence/{FAMILY}/{:020}", entries + 1);
+    std::fs::write(sides.folder.path().join(slot), "no entry").unwrap();
+}
+
 const FAMILY: &str = "product-views";
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -97,4 +105,50 @@ async fn no_verb_that_has_begun_loses_its_family() {
     assert_eq!(sides.groups(), on_source[1..]);
     drop(running);
     sides.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_so_already_is_done_and_said() {
+    let sides = Sides::start().await;
+    sides.link("ranker").await;
+    let mirror = sides.service.family(FAMILY).unwrap().link.mirror.clone();
+    let resumed = sides.service.resume(FAMILY, Vec::new(), &request()).await.unwrap().ended().await;
+    assert_eq!(resumed.exit_code, Some(exit::DONE), "{resumed:#?}");
+    assert!(resumed.steps[0].text.contains("not paused") && !mirror.is_idle());
+    for already in [false, true] {
+        let paused = sides.service.pause(FAMILY, &request()).await.unwrap().ended().await;
+        assert_eq!(paused.exit_code, Some(exit::DONE), "{paused:#?}");
+        assert_eq!(paused.steps[0].text.contains("already"), already, "{paused:#?}");
+        assert!(mirror.is_idle());
+    }
+    for already in [false, true] {
+        let cancelled = sides.service.cancel(FAMILY, &request()).await.unwrap().ended().await;
+        assert_eq!(cancelled.exit_code, Some(exit::DONE), "{cancelled:#?}");
+        assert_eq!(cancelled.steps[0].text.contains("already"), already, "{cancelled:#?}");
+    }
+    sides.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decided_pause_or_resume_is_carried_out_whatever_becomes_of_its_evidence() {
+    for resumes in [false, true] {
+        let sides = Sides::start().await;
+        sides.link("ranker").await;
+        let running = sides.service.family(FAMILY).unwrap();
+        if resumes {
+            sides.service.pause(FAMILY, &request()).await.unwrap().ended().await;
+        }
+        spoil_evidence(&sides).await;
+        let operation = match resumes {
+            false => sides.service.pause(FAMILY, &request()).await.unwrap(),
+            true => sides.service.resume(FAMILY, Vec::new(), &request()).await.unwrap(),
+        };
+        let ended = operation.ended().await;
+        assert_eq!(ended.exit_code, Some(exit::UNKNOWN), "{ended:#?}");
+        assert!(ended.problem.unwrap().contains(", and the evidence does not say so: "));
+        assert_eq!(matches!(running.record().state, LinkState::Paused { .. }), !resumes);
+        assert_eq!(running.link.mirror.is_idle(), !resumes);
+        drop(running);
+        sides.stop().await;
+    }
 }

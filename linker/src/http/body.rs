@@ -63,7 +63,7 @@ pub struct LinkBody {
 pub struct VerbBody {
     /// Who asks, and how.
     pub request: Asked,
-    /// One group instead of all, in the plan's order.
+    /// One group instead of all, in the plan's order; `complete` and `fences/release` need one.
     pub group: Option<String>,
     /// `diff`: forget what was compared.
     pub anew: bool,

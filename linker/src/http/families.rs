@@ -129,7 +129,7 @@ pub async fn cancel(order: Order) -> Begun {
 /// `POST /v1/families/{family}/complete`.
 pub async fn complete(order: Order) -> Begun {
     let Order { shared, family, body, request } = order;
-    let group = body.group.as_deref();
+    let group = one_group(&body)?;
     begun(shared.service.complete(&family, group, body.accept_no_stop, &request).await)
 }
 
@@ -198,10 +198,13 @@ async fn fence_of(running: &Running, mover: &Mover) -> FenceSeen {
 /// `POST /v1/families/{family}/fences/release`.
 pub async fn release_fence(order: Order) -> Begun {
     let Order { shared, family, body, request } = order;
-    let Some(group) = body.group else {
-        return Err(Refusal::caller(StatusCode::BAD_REQUEST, "no group is named", "name it: `group`"));
-    };
-    begun(shared.service.release_fence(&family, &group, &request).await)
+    begun(shared.service.release_fence(&family, one_group(&body)?, &request).await)
+}
+
+/// The group that must be named.
+fn one_group(body: &VerbBody) -> Result<&str, Refusal> {
+    let unnamed = || Refusal::caller(StatusCode::BAD_REQUEST, "no group is named", "name it: `group`");
+    body.group.as_deref().ok_or_else(unnamed)
 }
 
 /// The running family, or 404 when no plan of this name is linked.
@@ -209,8 +212,9 @@ pub fn running(shared: &Shared, family: &str) -> Result<Arc<Running>, Refusal> {
     shared.service.family(family).map_err(|error| unknown(shared, family, error))
 }
 
+/// What is the matter with a family that was linked once, the verb says.
 fn known(shared: &Shared, family: &str) -> Result<(), Refusal> {
-    match shared.service.starting().contains_key(family) {
+    match shared.service.was_linked(family) {
         true => Ok(()),
         false => running(shared, family).map(drop),
     }

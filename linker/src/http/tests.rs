@@ -180,6 +180,10 @@ async fn a_cancelled_family_keeps_its_status_and_its_evidence() {
     assert_eq!(api.ask("GET", "/v1/families/carts/evidence/report", None).await.0, 404);
     let (status, refused) = api.ask("POST", "/v1/families/views/cutover", Some(json!({}))).await;
     assert_eq!(status, 409, "{refused}");
+    assert_eq!(api.ask("POST", "/v1/families/views/cancel", Some(json!({}))).await.0, 202);
+    // The only verb without a way back is not about every group by omission.
+    let (status, unnamed) = api.ask("POST", "/v1/families/views/complete", Some(json!({}))).await;
+    assert_eq!((status, &unnamed["error"]["message"]), (400, &json!("no group is named")));
     assert_eq!(api.ask("GET", "/v1/families/carts/evidence", None).await.0, 404);
 }
 

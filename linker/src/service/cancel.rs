@@ -9,24 +9,26 @@ use towpath_plans::evidence::Body;
 use towpath_plans::transition::{LinkEvent, LinkRecord, LinkState, link_transition};
 
 use super::link::requested;
-use super::verbs::{dry, state_ending};
+use super::verbs::{dry, state_ending, without_evidence};
 use super::{Family, Running, Service, Starting, watch};
 use crate::cluster::Cluster;
 use crate::error::LinkerError;
-use crate::evidence::Ledger;
 use crate::groups::route::TargetGroup;
-use crate::operation::{Ending, Operation, Request, exit};
+use crate::operation::{Ending, Operation, Request};
 use crate::state::{Entry, FamilyRecord, Linked};
 
 /// How long the target of a family that does not run may take to let go of its groups.
 const TARGET_MAX: Duration = Duration::from_secs(10);
 
+/// What is so when the verb has ended well.
+const GIVEN_UP: &str = "the family is cancelled";
+
 impl Service {
     /// Gives the link up; refused while a group that reads its topics is not on the source. The mirror topics stay
-    /// as they are.
+    /// as they are. A family that was given up already is left as it is.
     ///
     /// # Errors
-    /// The family is not known.
+    /// The family is not known, or was completed.
     pub async fn cancel(
         self: &Arc<Self>,
         family: &str,
@@ -46,6 +48,11 @@ impl Service {
             });
             return Ok(operation);
         }
+        if self.is_cancelled(family) {
+            let operation = self.operations.begin("cancel", family, request);
+            operation.end(self.cancelled_already(family, &operation)?);
+            return Ok(operation);
+        }
         let running = self.family(family)?;
         self.spawn("cancel", &running.clone(), None, request.clone(), move |operation| async move {
             Ending::of(service.cancel_running(&running, &asked, &operation).await)
@@ -61,6 +68,9 @@ impl Service {
     ) -> Result<Ending, LinkerError> {
         let (link, family) = (&running.link, running.link.family());
         let _turn = self.turns.take(family).await;
+        if self.is_cancelled(family) {
+            return self.cancelled_already(family, operation);
+        }
         if !self.family(family).is_ok_and(|now| Arc::ptr_eq(&now, running)) {
             return Err(LinkerError::refused(
                 format!("family {family} was changed meanwhile"),
@@ -86,7 +96,7 @@ impl Service {
         running.end().await;
         operation.step(None, "mirroring has stopped for good; the mirror topics stay as they are");
         let told = link.ledger.record_signed(None, vec![watch::changed(&before, &after, &event)]).await;
-        Ok(ended(told, state_ending(running)))
+        Ok(without_evidence(GIVEN_UP, told, state_ending(running)))
     }
 
     /// Gives up a family that does not run: a cluster does not answer, or is not the one that it was.
@@ -110,6 +120,9 @@ impl Service {
             drop(turn);
             return self.cancel_running(&running, request, operation).await;
         }
+        if self.is_cancelled(family) {
+            return self.cancelled_already(family, operation);
+        }
         let given_up = self.give_up_family(&event, request, operation, family).await;
         if given_up.is_err() && self.record_of(family)?.link.state != LinkState::Cancelled {
             let leave = self.set_starting(family, &starting.why);
@@ -126,29 +139,48 @@ impl Service {
         family: &str,
     ) -> Result<Ending, LinkerError> {
         let FamilyRecord { linked, link: before, groups, .. } = self.record_of(family)?;
-        let ledger = self.ledger_of(&linked).await?;
-        let asked = requested("cancel", None, request, linked.plan_hash);
-        ledger.record(Some(request.actor.clone()), asked).await?;
-        // A link that never ran has declared no group.
-        if before.state != LinkState::Created {
-            self.forget_routes(&linked, &ledger, operation).await?;
+        let mut ledger = self.ledger_of(&linked).await;
+        if let Ok(open) = &ledger {
+            let asked = requested("cancel", None, request, linked.plan_hash);
+            let recorded = open.record(Some(request.actor.clone()), asked).await;
+            ledger = recorded.and(ledger);
         }
+        // Evidence that is damaged or gone may be why the family is given up.
+        self.journal.check_mine()?;
+        if let Err(error) = &ledger {
+            operation.step(None, format!("goes on without evidence: {}", error.one_line()));
+        }
+        // A link that never ran has declared no group.
+        let held = match before.state {
+            LinkState::Created => None,
+            _ => self.forget_routes(&linked, operation).await.err(),
+        };
         let after = self.cancelled(&before, event)?;
         self.journal.append(Entry::Link(after.clone())).await?;
         self.families.write().remove(family);
         operation.step(None, "the family is given up; the mirror topics stay as they are");
-        let told = ledger.record_signed(None, vec![watch::changed(&before, &after, event)]).await;
+        let bodies: Vec<Body> = held.map(|sentence| Body::Noted { sentence }).into_iter().collect();
+        let bodies = [bodies, vec![watch::changed(&before, &after, event)]].concat();
+        let told = match ledger {
+            Ok(ledger) => ledger.record_signed(None, bodies).await,
+            Err(error) => Err(error),
+        };
         let outcome = json!({ "family": family, "link": after, "groups": groups.keys().collect::<Vec<_>>() });
-        Ok(ended(told, Ending::done(outcome)))
+        Ok(without_evidence(GIVEN_UP, told, Ending::done(outcome)))
     }
 
-    /// Makes the groups ordinary ones at the target, if it answers.
-    async fn forget_routes(
-        &self,
-        linked: &Linked,
-        ledger: &Ledger,
-        operation: &Operation,
-    ) -> Result<(), LinkerError> {
+    /// Whether the family was given up.
+    fn is_cancelled(&self, family: &str) -> bool {
+        self.record_of(family).is_ok_and(|record| record.link.state == LinkState::Cancelled)
+    }
+
+    fn cancelled_already(&self, family: &str, operation: &Operation) -> Result<Ending, LinkerError> {
+        operation.step(None, "nothing to do: it was given up already");
+        Ok(Ending::done(json!({ "family": family, "link": self.record_of(family)?.link })))
+    }
+
+    /// Makes the groups ordinary ones at the target. When it does not answer, the error says what that means.
+    async fn forget_routes(&self, linked: &Linked, operation: &Operation) -> Result<(), String> {
         let plan = &linked.plan;
         let forget = async {
             let target = Cluster::connect(&self.config, &plan.target, Side::Target, &self.env).await?;
@@ -174,7 +206,7 @@ impl Service {
             plan.target
         );
         operation.step(None, sentence.clone());
-        ledger.record(None, Body::Noted { sentence }).await
+        Err(sentence)
     }
 
     fn cancel_event(&self, family: &str) -> LinkEvent {
@@ -184,15 +216,4 @@ impl Service {
     fn cancelled(&self, record: &LinkRecord, event: &LinkEvent) -> Result<LinkRecord, LinkerError> {
         link_transition(record, event, self.env.now_ms()).map_err(|why| watch::refused(&why))
     }
-}
-
-/// The family is given up; what may be missing is the evidence of it.
-fn ended(told: Result<(), LinkerError>, ending: Ending) -> Ending {
-    let Err(error) = told else { return ending };
-    let problem = format!(
-        "the family is cancelled, and its evidence does not say so yet: {}\nfix: keep this output; make the store \
-         writable",
-        error.one_line()
-    );
-    Ending { exit_code: exit::UNKNOWN, problem: Some(problem), ..ending }
 }

@@ -9,6 +9,7 @@ mod check;
 mod evidence;
 mod fences;
 mod link;
+mod pause;
 mod standing;
 mod start;
 mod tasks;

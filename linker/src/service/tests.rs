@@ -96,6 +96,9 @@ async fn a_family_whose_cluster_hangs_is_cancelled_at_once_and_holds_up_no_other
     assert_eq!(service.starting().into_keys().collect::<Vec<_>>(), ["carts"]);
     let link = |family: &str| service.journal().recorded().families[family].link.state.clone();
     assert_eq!((link("views"), link("carts")), (LinkState::Cancelled, LinkState::Created));
+    let again = service.cancel("views", &ann()).await.unwrap().ended().await;
+    assert_eq!(again.exit_code, Some(exit::DONE), "{again:?}");
+    assert!(again.steps[0].text.contains("already"), "{again:?}");
     service.close().await;
 }
 
@@ -178,8 +181,28 @@ async fn a_plan_in_force_that_does_not_start_is_told_as_such_and_tried_again() {
     let ending = service.link_checked(newer(&["ranker"]), &ann(), &told).await.unwrap();
     assert_eq!(ending.exit_code, exit::RUNNING, "{ending:?}");
     let problem = ending.problem.unwrap();
-    assert!(problem.starts_with("the plan is in force, and family views does not run yet: source"), "{problem}");
+    assert!(
+        problem.starts_with("the plan is in force, and family views does not run yet: source"),
+        "{problem}"
+    );
     assert!(problem.matches("fix: ").count() == 1 && problem.contains("towpath cancel views"), "{problem}");
     assert!(service.starting().contains_key("views"));
+    service.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_family_whose_evidence_is_damaged_is_cancelled_and_that_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    journaled(folder.path(), &["views"]).await;
+    let evidence = folder.path().join("store/evidence/views");
+    std::fs::create_dir_all(&evidence).unwrap();
+    std::fs::write(evidence.join(format!("{:020}", 0)), "no entry").unwrap();
+    let service = open(folder.path(), "towpath").await;
+    let ended = service.cancel("views", &ann()).await.unwrap().ended().await;
+    assert_eq!(ended.exit_code, Some(exit::UNKNOWN), "{ended:?}");
+    let problem = ended.problem.unwrap();
+    assert!(problem.starts_with("the family is cancelled, and the evidence does not say so: "), "{problem}");
+    assert!(service.starting().is_empty());
+    assert_eq!(service.journal().recorded().families["views"].link.state, LinkState::Cancelled);
     service.close().await;
 }

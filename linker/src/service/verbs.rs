@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use towpath_plans::model::format_count;
-use towpath_plans::transition::{LinkEvent, Verb};
-use towpath_wire::client::TopicPartition;
+use towpath_plans::transition::Verb;
 
 use super::link::requested;
-use super::{Running, Service, watch};
+use super::{Running, Service};
 use crate::diff::DiffReport;
 use crate::error::LinkerError;
 use crate::operation::{Ending, Operation, Request, exit};
@@ -51,24 +50,24 @@ impl Service {
         .await
     }
 
-    /// Gives up the way back of one group, or of all.
+    /// Gives up the way back of one group.
     ///
     /// # Errors
     /// The family or group is not known; nothing has changed.
     pub async fn complete(
         self: &Arc<Self>,
         family: &str,
-        group: Option<&str>,
+        group: &str,
         accept_no_stop: bool,
         request: &Request,
     ) -> Result<Arc<Operation>, LinkerError> {
         let running = self.family(family)?;
-        let names = groups_of(&running, group)?;
+        let names = groups_of(&running, Some(group))?;
         let request = match accept_no_stop {
             true => request.clone().accepting("nothing durable stops them at the source (--accept-no-stop)"),
             false => request.clone(),
         };
-        self.spawn("complete", &running.clone(), group, request.clone(), move |operation| async move {
+        self.spawn("complete", &running.clone(), Some(group), request.clone(), move |operation| async move {
             let mut groups: Vec<Value> = Vec::new();
             let mut last = Ending::done(Value::Null);
             for name in &names {
@@ -98,59 +97,6 @@ impl Service {
         let running = self.family(family)?;
         self.spawn("diff", &running.clone(), None, request.clone(), move |operation| async move {
             Ending::of(running.diff.verify(anew, &operation).await.map(|report| diff_ending(&report)))
-        })
-        .await
-    }
-
-    /// Stops mirroring; groups keep their routes, fences are held.
-    ///
-    /// # Errors
-    /// The family is not known.
-    pub async fn pause(
-        self: &Arc<Self>,
-        family: &str,
-        request: &Request,
-    ) -> Result<Arc<Operation>, LinkerError> {
-        let running = self.family(family)?;
-        let event = LinkEvent::Pause { reason: request.reason.clone() };
-        let dry_run = request.dry_run;
-        self.spawn("pause", &running.clone(), None, request.clone(), move |operation| async move {
-            if dry_run {
-                return dry(&operation, "would stop mirroring; routes and fences stay");
-            }
-            match watch::change(&running.link, &running.record(), event).await {
-                Ok(_) => {
-                    running.link.mirror.pause().await;
-                    operation.step(None, "mirroring has stopped; routes and fences stay");
-                    state_ending(&running)
-                }
-                Err(error) => Ending::failed(&error),
-            }
-        })
-        .await
-    }
-
-    /// Mirrors again. `accept_loss` names halted partitions that go on behind records that are lost to the mirror.
-    ///
-    /// # Errors
-    /// The family is not known.
-    pub async fn resume(
-        self: &Arc<Self>,
-        family: &str,
-        accept_loss: Vec<TopicPartition>,
-        request: &Request,
-    ) -> Result<Arc<Operation>, LinkerError> {
-        let running = self.family(family)?;
-        let dry_run = request.dry_run;
-        let request = accept_loss.iter().fold(request.clone(), |request, id| {
-            request.accepting(format!("what is lost to the mirror of {id} (--accept-loss)"))
-        });
-        self.spawn("resume", &running.clone(), None, request, move |operation| async move {
-            if dry_run {
-                return dry(&operation, "would mirror again");
-            }
-            let gone_on = running.go_on(&accept_loss, &operation).await;
-            Ending::of(gone_on.map(|()| state_ending(&running)))
         })
         .await
     }
@@ -197,23 +143,6 @@ impl Service {
     }
 }
 
-impl Running {
-    /// Clears the partitions whose loss is accepted and mirrors again.
-    async fn go_on(&self, accept_loss: &[TopicPartition], operation: &Operation) -> Result<(), LinkerError> {
-        for id in accept_loss {
-            self.link.mirror.accept_loss(id).await?;
-            operation.step(None, format!("{id} goes on behind what is lost"));
-        }
-        let paused = matches!(self.record().state, towpath_plans::transition::LinkState::Paused { .. });
-        if paused || accept_loss.is_empty() {
-            watch::change(&self.link, &self.record(), LinkEvent::Resume).await?;
-            self.link.mirror.resume();
-            operation.step(None, "mirroring again");
-        }
-        Ok(())
-    }
-}
-
 fn groups_of(running: &Running, group: Option<&str>) -> Result<Vec<String>, LinkerError> {
     let plan = &running.link.plan;
     match group {
@@ -232,6 +161,15 @@ fn groups_of(running: &Running, group: Option<&str>) -> Result<Vec<String>, Link
 pub(super) fn dry(operation: &Operation, text: &str) -> Ending {
     operation.step(None, format!("dry run: {text}"));
     Ending::done(json!({ "dry_run": true, "would": text }))
+}
+
+/// What was asked is done; what may be missing is the evidence of it.
+pub(super) fn without_evidence(done: &str, told: Result<(), LinkerError>, ending: Ending) -> Ending {
+    let Err(error) = told else { return ending };
+    let (message, fix) = error.told();
+    let problem =
+        format!("{done}, and the evidence does not say so: {message}\nfix: keep this output; {fix}");
+    Ending { exit_code: exit::UNKNOWN, problem: Some(problem), ..ending }
 }
 
 pub(super) fn state_ending(running: &Running) -> Ending {

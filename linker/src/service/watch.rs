@@ -69,20 +69,35 @@ async fn look(running: &Running) -> Result<(), LinkerError> {
 }
 
 /// Journals what follows from `event`, and says so in evidence when the state changed.
-pub(super) async fn change(
+pub(super) async fn change(link: &Link, before: &LinkRecord, event: LinkEvent) -> Result<(), LinkerError> {
+    let after = decide(link, before, &event).await?;
+    tell(link, before, &after, &event).await
+}
+
+/// Journals what follows from `event`: from here on it is so, whatever becomes of the evidence.
+pub(super) async fn decide(
     link: &Link,
     before: &LinkRecord,
-    event: LinkEvent,
+    event: &LinkEvent,
 ) -> Result<LinkRecord, LinkerError> {
-    let after = link_transition(before, &event, link.env.now_ms()).map_err(|why| refused(&why))?;
-    if after == *before {
-        return Ok(after);
-    }
-    link.journal.append(Entry::Link(after.clone())).await?;
-    if after.state != before.state {
-        link.ledger.record_signed(None, vec![changed(before, &after, &event)]).await?;
+    let after = link_transition(before, event, link.env.now_ms()).map_err(|why| refused(&why))?;
+    if after != *before {
+        link.journal.append(Entry::Link(after.clone())).await?;
     }
     Ok(after)
+}
+
+/// Says in evidence what was decided, when the state changed.
+pub(super) async fn tell(
+    link: &Link,
+    before: &LinkRecord,
+    after: &LinkRecord,
+    event: &LinkEvent,
+) -> Result<(), LinkerError> {
+    if after.state == before.state {
+        return Ok(());
+    }
+    link.ledger.record_signed(None, vec![changed(before, after, event)]).await
 }
 
 /// What evidence says of a link's change.

@@ -148,7 +148,7 @@ impl Estate {
     /// Gives up the way back; answers its exit code and what stands in the way.
     pub async fn complete(&self, request: &Request, accept_no_stop: bool) -> (Option<u8>, String) {
         let service = self.service();
-        let operation = service.complete(FAMILY, Some(GROUP), accept_no_stop, request).await.unwrap();
+        let operation = service.complete(FAMILY, GROUP, accept_no_stop, request).await.unwrap();
         let ended = operation.ended().await;
         (ended.exit_code, ended.problem.unwrap_or_default())
     }
