@@ -302,6 +302,26 @@ mod tests {
         assert_eq!(config.storage(), StorageConfig::new(3, "here/wal"));
     }
 
+    /// The file's own keys, then those of the sections.
+    #[test]
+    fn the_page_for_operators_names_every_key_with_its_default() {
+        let page = include_str!("../../docs/broker.md");
+        let serde_json::Value::Object(all) = serde_json::to_value(BrokerConfig::default()).unwrap() else {
+            panic!("a configuration is a map");
+        };
+        for (key, value) in all {
+            let serde_json::Value::Object(section) = value else {
+                assert!(page.contains(&format!("| `{key}` | ")), "{key}");
+                continue;
+            };
+            let head = page.find(&format!("Keys under `{key}:`")).unwrap_or_else(|| panic!("no table of {key}"));
+            for (key, default) in section {
+                let row = [format!("| `{key}` | {default} |"), format!("| `{key}` | {default} (")];
+                assert!(row.iter().any(|row| page[head..].contains(row)), "{key}: {default}");
+            }
+        }
+    }
+
     #[test]
     fn an_advertised_address_needs_host_and_port() {
         assert_eq!(host_port::parse("[::1]:9092"), Some(("::1".to_owned(), 9092)));
