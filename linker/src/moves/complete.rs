@@ -48,7 +48,7 @@ impl Mover {
         }
         let event = Event::Complete { actor: request.actor.name.clone(), reason: request.reason.clone() };
         transition(&record, &event, self.link.env.now_ms()).map_err(|refused| {
-            let problem = format!("group {group} is {:?}: complete is refused", refused.state);
+            let problem = format!("group {group} is {}: complete is refused", refused.state);
             LinkerError::refused(problem, refused.fix)
         })?;
         let denied = self.denied().await;

@@ -61,7 +61,7 @@ impl Mover {
             run.bodies.extend(Body::of_change(&before, &record));
         }
         if !record.state.is_at_rest() {
-            run.step(format!("going on after a restart: {:?}", record.state));
+            run.step(format!("going on after a restart: the group is {}", record.state));
         }
         let outcome = self.carry_out(&mut run, next).await;
         if !run.bodies.is_empty() {
@@ -180,7 +180,8 @@ impl Mover {
             }
             None if wanted == Route::Source => drop(self.target.declare().await?),
             found => {
-                let text = format!("the route at the target is {found:?}, the journal says {wanted:?}");
+                let found = found.map_or_else(|| "not set".to_owned(), |route| route.to_string());
+                let text = format!("the route at the target is {found}, the journal says {wanted}");
                 self.memory.lock().alarm("route", text);
             }
         }

@@ -199,10 +199,10 @@ impl Mover {
             // A repeated switch finds a group that may have moved on.
             if found.is_none_or(|found| found.offset < offset.offset) {
                 run.alarms.push(format!(
-                    "{}-{}: the target answers position {:?} after the switch, {} was set",
+                    "{}-{}: the target answers position {} after the switch, {} was set",
                     offset.topic,
                     offset.partition,
-                    found.map(|found| found.offset),
+                    found.map_or_else(|| "none".to_owned(), |found| found.offset.to_string()),
                     offset.offset
                 ));
             }

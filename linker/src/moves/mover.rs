@@ -155,7 +155,7 @@ impl Mover {
         let next = match transition(&record, &begin, self.link.env.now_ms()) {
             Ok(next) => next,
             Err(refused) => {
-                let problem = format!("group {} is {:?}: {verb} is refused", refused.group, refused.state);
+                let problem = format!("group {} is {}: {verb} is refused", refused.group, refused.state);
                 return Ending::failed(&LinkerError::refused(problem, refused.fix));
             }
         };
@@ -215,7 +215,7 @@ impl Mover {
         run.actor = Some(request.actor.clone());
         let event = Event::Cancel { actor: request.actor.name.clone(), reason: request.reason.clone() };
         let next = transition(&record, &event, self.link.env.now_ms()).map_err(|refused| {
-            let problem = format!("group {} is {:?}: cancel is refused", refused.group, refused.state);
+            let problem = format!("group {} is {}: cancel is refused", refused.group, refused.state);
             LinkerError::refused(problem, refused.fix)
         })?;
         if request.dry_run {

@@ -141,7 +141,7 @@ impl Service {
             let at_rest = group.state.is_at_rest();
             if !at_rest || (plan.group(name).is_none() && !at_rest_on_source) {
                 return Err(LinkerError::refused(
-                    format!("group {name} is {:?}: the plan cannot be replaced under it", group.state),
+                    format!("group {name} is {}: the plan cannot be replaced under it", group.state),
                     format!(
                         "wait for its move to end, or roll it back: towpath rollback {family} --group {name}"
                     ),

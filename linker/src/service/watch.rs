@@ -102,7 +102,7 @@ pub(super) async fn tell(
 
 /// What evidence says of a link's change.
 pub(super) fn changed(before: &LinkRecord, after: &LinkRecord, event: &LinkEvent) -> Body {
-    Body::LinkChanged { from: before.state.clone(), to: after.state.clone(), reason: format!("{event:?}") }
+    Body::LinkChanged { from: before.state.clone(), to: after.state.clone(), reason: event.to_string() }
 }
 
 /// What a link cannot do in its state, its fix apart.

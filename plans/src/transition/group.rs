@@ -20,7 +20,7 @@ pub struct Next {
 /// An event that cannot happen in this state. A person's request is refused with a fix; a report of the
 /// executor that is refused is a bug.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("group {group} is in state {state:?}: {event} is refused; fix: {fix}")]
+#[error("group {group} is {state}: {event} is refused; fix: {fix}")]
 pub struct Refused {
     /// The group.
     pub group: String,

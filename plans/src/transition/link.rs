@@ -49,6 +49,20 @@ impl LinkState {
     }
 }
 
+/// As it stands behind "link NAME is".
+impl std::fmt::Display for LinkState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Created => "being created",
+            Self::Mirroring => "mirroring",
+            Self::Paused { .. } => "paused",
+            Self::Halted => "halted in part",
+            Self::Cancelled => "cancelled",
+            Self::Completed => "completed",
+        })
+    }
+}
+
 /// What can happen to a link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -81,6 +95,24 @@ pub enum LinkEvent {
         /// Groups that are not `Completed`.
         groups_open: Vec<String>,
     },
+}
+
+/// As evidence tells it.
+impl std::fmt::Display for LinkEvent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Started => f.write_str("its mirror topics stand, and it runs"),
+            Self::Pause { reason } if reason.is_empty() => f.write_str("it was paused"),
+            Self::Pause { reason } => write!(f, "it was paused: {reason}"),
+            Self::Resume => f.write_str("it was resumed"),
+            Self::Halted(Halt { topic, partition, reason, .. }) => {
+                write!(f, "{topic}-{partition} halted: {reason}")
+            }
+            Self::Cleared { topic, partition } => write!(f, "{topic}-{partition} runs again"),
+            Self::Cancel { .. } => f.write_str("it was given up"),
+            Self::Complete { .. } => f.write_str("every group has given up its way back"),
+        }
+    }
 }
 
 /// A link, as the journal holds it.
@@ -131,7 +163,7 @@ pub fn link_transition(
     let mut next = record.clone();
     if record.state.is_over() {
         return Err(refused(format!(
-            "link {} is {:?}; fix: link the family anew",
+            "link {} is {}; fix: link the family anew",
             record.family, record.state
         )));
     }

@@ -118,6 +118,28 @@ impl GroupState {
     }
 }
 
+/// As it stands behind "group NAME is".
+impl std::fmt::Display for GroupState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::OnSource => "on the source",
+            Self::Preflight => "before its gates",
+            Self::Fencing => "being fenced",
+            Self::Draining => "fenced and draining",
+            Self::FinalOffsets => "fenced, with its final offsets being read",
+            Self::Recorded => "past the record step, being switched",
+            Self::Committed => "committed at the source, with its fence leaving",
+            Self::Verifying => "switched and being verified",
+            Self::OnTarget => "on the target",
+            Self::Undoing => "being put back",
+            Self::Completing => "giving up its way back",
+            Self::Completed => "on the target for good",
+            Self::Cancelling => "leaving the link",
+            Self::Cancelled => "on the source and no longer linked",
+        })
+    }
+}
+
 /// The route of a group at the target (DESIGN §2): where its members may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -128,6 +150,16 @@ pub enum Route {
     Draining,
     /// On the target.
     Target,
+}
+
+impl std::fmt::Display for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Source => "source",
+            Self::Draining => "draining",
+            Self::Target => "target",
+        })
+    }
 }
 
 /// The fence member's membership at the source, enough to be re-adopted after a restart.
