@@ -314,7 +314,8 @@ mod tests {
                 assert!(page.contains(&format!("| `{key}` | ")), "{key}");
                 continue;
             };
-            let head = page.find(&format!("Keys under `{key}:`")).unwrap_or_else(|| panic!("no table of {key}"));
+            let head =
+                page.find(&format!("Keys under `{key}:`")).unwrap_or_else(|| panic!("no table of {key}"));
             for (key, default) in section {
                 let row = [format!("| `{key}` | {default} |"), format!("| `{key}` | {default} (")];
                 assert!(row.iter().any(|row| page[head..].contains(row)), "{key}: {default}");

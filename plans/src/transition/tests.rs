@@ -307,7 +307,10 @@ fn a_link_is_not_cancelled_under_a_group_that_is_away() {
 fn a_refusal_says_where_a_group_or_a_link_stands_in_words() {
     let words: BTreeSet<String> = GroupState::ALL.map(|state| state.to_string()).into();
     assert_eq!(words.len(), GroupState::ALL.len());
-    assert!(words.iter().all(|word| !word.contains(|c: char| c.is_uppercase() || "_{}".contains(c))), "{words:?}");
+    assert!(
+        words.iter().all(|word| !word.contains(|c: char| c.is_uppercase() || "_{}".contains(c))),
+        "{words:?}"
+    );
     let paused = LinkState::Paused { reason: "maintenance".into(), since_ms: 9 };
     assert_eq!(format!("link views is {paused}"), "link views is paused");
     let over = LinkRecord { state: LinkState::Cancelled, ..LinkRecord::new("views") };
