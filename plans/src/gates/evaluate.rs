@@ -2,7 +2,7 @@
 
 use super::observe::{MembersObserved, Observations, Observed};
 use super::{Gate, GateName, GateReport, Verdict};
-use crate::model::{Gates, GroupPlan, Plan, format_count, format_duration};
+use crate::model::{Gates, GroupPlan, Plan, format_count, format_duration, format_rounded};
 use crate::transition::Verb;
 
 /// What the gates are evaluated for.
@@ -119,11 +119,11 @@ impl Judge<'_> {
         let ahead_ms = u64::try_from(age_ms.saturating_neg()).unwrap_or(0);
         let age_ms = u64::try_from(age_ms).unwrap_or(0);
         if ahead_ms > self.limits.clock_skew_ms_max {
-            let reason = format!("it was observed {} in the future", format_duration(ahead_ms));
+            let reason = format!("it was observed {} in the future", format_rounded(ahead_ms));
             return unknown(name, limit, Some(finding.observed), Some(0), (reason, "set the clocks".into()));
         }
         if age_ms > self.limits.observation_age_ms_max && finding.verdict == Verdict::Pass {
-            let reason = format!("it was last observed {} ago", format_duration(age_ms));
+            let reason = format!("it was last observed {} ago", format_rounded(age_ms));
             return unknown(name, limit, Some(finding.observed), Some(age_ms), (reason, again));
         }
         Gate {
@@ -146,7 +146,7 @@ impl Judge<'_> {
             let named = &self.context.group.transactional_ids;
             let observed = match open.iter().max_by_key(|transaction| transaction.open_ms) {
                 Some(oldest) => {
-                    format!("{} open, the oldest {}", open.len(), format_duration(oldest.open_ms))
+                    format!("{} open, the oldest {}", open.len(), format_rounded(oldest.open_ms))
                 }
                 None => return Finding::pass("none open"),
             };
@@ -242,7 +242,7 @@ impl Judge<'_> {
     fn clock_skew(&self, seen: &Observations) -> Gate {
         let limit_ms = self.limits.clock_skew_ms_max;
         self.gate(GateName::ClockSkew, format_duration(limit_ms), seen.clock_skew.as_ref(), |skew| {
-            let mut observed = format_duration(skew.largest_ms);
+            let mut observed = format_rounded(skew.largest_ms);
             if !skew.unseen.is_empty() {
                 observed.push_str(&format!("; not to be seen: {}", skew.unseen.join(", ")));
             }
@@ -279,7 +279,7 @@ impl Judge<'_> {
         self.gate(GateName::WayBack, limit, seen.way_back.as_ref(), |way| {
             let Some(reaches_ms) = way.reaches_ms else { return Finding::pass("no limit") };
             let by = way.limited_by.as_deref().unwrap_or("an unknown partition");
-            let observed = format!("{}, limited by {by}", format_duration(reaches_ms));
+            let observed = format!("{}, limited by {by}", format_rounded(reaches_ms));
             if reaches_ms < limit_ms {
                 let fix = "raise the retention of that topic on the source, or lower gates.way_back_min";
                 return Finding::fail(observed, "the way back would end too soon", fix);

@@ -3,7 +3,7 @@
 use super::evaluate::{Finding, Judge};
 use super::observe::{DiffObserved, LagObserved, Observations};
 use super::{Gate, GateName, Verdict};
-use crate::model::{format_count, format_duration};
+use crate::model::{format_count, format_duration, format_rounded};
 
 impl Judge<'_> {
     pub(super) fn mirror_lag(&self, seen: &Observations) -> Gate {
@@ -18,7 +18,7 @@ impl Judge<'_> {
             };
             let worst_messages = lag.iter().map(|lag| lag.lag_messages).max().unwrap_or(0);
             let messages_behind = format_count(worst_messages, "message");
-            let observed = format!("{} and {messages_behind}", format_duration(worst.lag_ms));
+            let observed = format!("{} and {messages_behind}", format_rounded(worst.lag_ms));
             let LagObserved { topic, partition, halted, .. } = worst;
             if let Some(reason) = halted {
                 let fix = format!("mend the cause, then `towpath resume {}`", self.carrier_of(topic, seen));
@@ -77,7 +77,7 @@ impl Judge<'_> {
                 let fix = format!("run `towpath diff {}`", self.context.plan.family);
                 return Finding::of(Verdict::Inconclusive, "no partition", "nothing was compared", fix);
             };
-            let observed = format!("{} and {}", format_count(most, "record"), format_duration(oldest));
+            let observed = format!("{} and {}", format_count(most, "record"), format_rounded(oldest));
             if most > records || oldest > ms {
                 let fix = "wait until the diff has caught up, or raise diff.bandwidth_max";
                 return Finding::behind(observed, "the diff is behind the source", fix);

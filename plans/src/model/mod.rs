@@ -25,7 +25,9 @@ pub use hash::PlanHash;
 pub use plan::{
     DiffOptions, EvidenceOptions, FenceMode, Gates, GroupPlan, LinkOptions, Plan, RecordContents, Uncommitted,
 };
-pub use quantity::{format_bytes, format_count, format_duration, noun_for, parse_bytes, parse_duration};
+pub use quantity::{
+    format_bytes, format_count, format_duration, format_rounded, noun_for, parse_bytes, parse_duration,
+};
 pub use selector::{TopicPattern, TopicSelector};
 
 #[cfg(test)]

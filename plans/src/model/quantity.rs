@@ -61,6 +61,17 @@ pub fn format_duration(ms: u64) -> String {
     format(ms, DURATIONS.iter().rev())
 }
 
+/// A duration in the unit that a person would choose: what was observed, where the last digit means nothing.
+pub fn format_rounded(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        60_000..3_600_000 => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1_000),
+        3_600_000..172_800_000 => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
+        _ => format!("{} d {} h", ms / 86_400_000, ms % 86_400_000 / 3_600_000),
+    }
+}
+
 /// The shortest text that [`parse_bytes`] reads back as the same bytes.
 pub fn format_bytes(bytes: u64) -> String {
     let decimal = format(bytes, SIZES[..5].iter().rev());
@@ -96,6 +107,12 @@ mod tests {
         }
         assert_eq!(format_duration(90_000), "90s");
         assert_eq!(format_bytes(1 << 20), "1MiB");
+    }
+
+    #[test]
+    fn what_was_observed_is_rounded_as_people_say_it() {
+        let told = [0, 12, 3_450, 125_000, 7_260_000, 200_000_000, 604_702_939].map(format_rounded);
+        assert_eq!(told, ["0 ms", "12 ms", "3.4 s", "2 min 5 s", "2 h 1 min", "2 d 7 h", "6 d 23 h"]);
     }
 
     #[test]

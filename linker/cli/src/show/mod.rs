@@ -8,7 +8,7 @@ pub mod status;
 use comfy_table::{Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use time::OffsetDateTime;
 use time::macros::format_description;
-use towpath_plans::model::noun_for;
+use towpath_plans::model::{format_rounded, noun_for};
 
 /// No line is longer.
 pub const COLUMNS_MAX: u16 = 100;
@@ -97,14 +97,7 @@ pub fn maybe(number: Option<i64>) -> String {
 
 /// A duration in the unit that a person would choose.
 pub fn duration(ms: i64) -> String {
-    let ms = ms.max(0);
-    match ms {
-        0..1_000 => format!("{ms} ms"),
-        1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
-        60_000..3_600_000 => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1_000),
-        3_600_000..172_800_000 => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
-        _ => format!("{} d {} h", ms / 86_400_000, ms % 86_400_000 / 3_600_000),
-    }
+    format_rounded(u64::try_from(ms).unwrap_or(0))
 }
 
 /// A moment of today, UTC, to the millisecond.
