@@ -26,7 +26,12 @@ pub async fn lines(
 /// `GET /v1/families/{family}/evidence/bundle`: one file for `towpath evidence verify`.
 pub async fn bundle(State(shared): State<Shared>, Path(family): Path<String>) -> Result<Response, Refusal> {
     let bundle = bundle_of(&shared, &family).await?;
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], bundle).into_response())
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        // A family's name has no character that would need quoting here.
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{family}.evidence\"")),
+    ];
+    Ok((headers, bundle).into_response())
 }
 
 /// `GET /v1/families/{family}/evidence/report`: the bundle as a page that needs nothing else. Nobody has pinned a key

@@ -169,6 +169,8 @@ async fn a_cancelled_family_keeps_its_status_and_its_evidence() {
     assert_eq!(status, 200);
     assert!(lines.iter().any(|line| line.as_str().unwrap().contains("\"to\":\"cancelled\"")), "{lines:?}");
     let bundle = api.answer("GET", "/v1/families/views/evidence/bundle", None).await;
+    assert_eq!(bundle.headers()["content-type"], "application/octet-stream");
+    assert_eq!(bundle.headers()["content-disposition"], "attachment; filename=\"views.evidence\"");
     let bundle = to_bytes(bundle.into_body(), 1 << 20).await.unwrap();
     let verified = towpath_plans::evidence::verify_bytes(&bundle, None).unwrap();
     assert_eq!(verified.header.entries, lines.len() as u64);
