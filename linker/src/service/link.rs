@@ -214,9 +214,6 @@ fn announce(checked: &Checked, request: &Request, operation: &Operation) -> Valu
     let topics = format_count(checked.topics.len(), "topic");
     let groups = format_count(plan.groups.len(), "group");
     operation.step(None, format!("plan {} holds: {topics}, {groups}", short(plan.hash())));
-    for warning in &checked.warnings {
-        operation.step(None, format!("warning: {warning}"));
-    }
     json!({
         "family": plan.family, "file": checked.file.file, "plan_hash": plan.hash(), "topics": checked.topics,
         "warnings": checked.warnings, "dry_run": request.dry_run,

@@ -26,6 +26,9 @@ pub(super) fn verdict(view: &OperationView, done: &str) -> String {
     let OperationView { verb, family, .. } = view;
     let dry = if view.request.dry_run { " (dry run: nothing was changed)" } else { "" };
     match &view.problem {
+        Some(problem) if view.request.dry_run && view.exit_code == Some(exit::FAILED) => {
+            format!("{verb} of {family}: failed{dry}\n{problem}")
+        }
         None => format!("{verb} of {family}: {done}{dry}"),
         Some(problem) => format!("{verb} of {family}: {}{dry}\n{problem}", ended(verb, view.exit_code)),
     }
@@ -212,6 +215,14 @@ mod tests {
         let told = text(&view("link", 0, None, outcome), false);
         assert!(told.starts_with("link of product-views: would mirror 1 topic (dry run"), "{told}");
         assert!(told.ends_with("\n\n! legacy holds joins\n\ntowpath link plans/views.yaml"), "{told}");
+    }
+
+    #[test]
+    fn that_nothing_was_changed_is_said_once() {
+        let told = text(&view("cutover", 1, Some("no\nfix: yes"), json!({ "dry_run": true })), false);
+        assert_eq!(told.matches("nothing was changed").count(), 1, "{told}");
+        let told = text(&view("link", 6, Some("the plan is in force\nfix: wait"), json!({})), false);
+        assert!(told.starts_with("link of product-views: in force, and not running yet\n"), "{told}");
     }
 
     #[test]
