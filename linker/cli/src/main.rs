@@ -21,7 +21,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use failure::{Ended, Failure};
@@ -195,10 +195,22 @@ fn misused(error: &clap::Error) -> ExitCode {
     // The first paragraph says what is wrong, the rest how it is called.
     let message: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
     let message = message.join(" ").trim_start_matches("error: ").to_owned();
-    let verb = words.first().filter(|word| !word.starts_with('-')).map_or("towpath", String::as_str);
-    let fix = format!("towpath {verb} --help");
-    Output::new(verb, true).failure(&Failure { exit_code: USAGE, ..Failure::caller(message, fix) });
+    let verb = verb_of(&words);
+    let fix = format!("towpath {} --help", verb.join(" ")).replace("  ", " ");
+    let name = if verb.is_empty() { "towpath".to_owned() } else { verb.join("-") };
+    Output::new(&name, true).failure(&Failure { exit_code: USAGE, ..Failure::caller(message, fix) });
     ExitCode::from(USAGE)
+}
+
+/// The words of the command line that name a verb, as `["plan", "check"]`.
+fn verb_of(words: &[String]) -> Vec<&str> {
+    let (mut command, mut verb) = (Arguments::command(), Vec::new());
+    for word in words {
+        let Some(inner) = command.find_subcommand(word).cloned() else { break };
+        command = inner;
+        verb.push(word.as_str());
+    }
+    verb
 }
 
 /// Logs go to stderr; `TOWPATH_LOG` says which (`info` for daemons and `warn` for other verbs by default,
@@ -212,9 +224,21 @@ fn log_to_stderr(daemon: bool) {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
+
+    #[test]
+    fn a_wrong_command_line_is_told_under_the_name_of_its_verb() {
+        let verb = |line: &str| {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            verb_of(&words).join("-")
+        };
+        assert_eq!(verb("plan check --json"), "plan-check");
+        assert_eq!(verb("offsets translate views --json"), "offsets-translate");
+        assert_eq!(
+            (verb("link --json"), verb("lnk --json"), verb("--json")),
+            ("link".into(), String::new(), String::new())
+        );
+    }
 
     #[test]
     fn the_command_line_is_consistent() {
