@@ -141,7 +141,14 @@ impl ServiceConfig {
     pub fn parse(text: &str, place: &str) -> Result<ServiceConfig, LinkerError> {
         let config: ServiceConfig = serde_saphyr::from_str(text).map_err(|error| LinkerError::Config {
             place: place.into(),
-            problem: error.to_string(),
+            // Behind its first line comes a picture of the file.
+            problem: error
+                .to_string()
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .trim_start_matches("error: ")
+                .into(),
             fix: "compare with the service file in docs/operating.md".into(),
         })?;
         if config.tokens.is_empty() && !config.http.ip().is_loopback() {

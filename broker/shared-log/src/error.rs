@@ -17,7 +17,7 @@ pub enum ErrorKind {
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// The URL does not name a store.
-    #[error("store URL '{url}': {reason}; use file://DIRECTORY, s3://BUCKET/PREFIX or memory://")]
+    #[error("store URL '{url}': {reason}; fix: use file://DIRECTORY, s3://BUCKET/PREFIX or memory://")]
     Url {
         /// The URL.
         url: String,
@@ -26,7 +26,7 @@ pub enum StoreError {
     },
     /// The store's client could not be made from URL and environment.
     #[error(
-        "store '{url}': {source}; check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL"
+        "store '{url}': {source}; fix: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL"
     )]
     Client {
         /// The URL.
@@ -36,7 +36,9 @@ pub enum StoreError {
         source: object_store::Error,
     },
     /// The store's folder cannot be made or opened.
-    #[error("store folder {path}: {source}; give a folder that this user may write")]
+    #[error(
+        "store folder {path}: {source}; fix: name a folder that this user may write, on a disk with room"
+    )]
     Folder {
         /// The folder.
         path: String,
@@ -46,7 +48,7 @@ pub enum StoreError {
     },
     /// A request of the start-up probe failed.
     #[error(
-        "store probe: {action} {path}: {source}; check address, credentials and permissions of the store"
+        "store probe: {action} {path}: {source}; fix: check address, credentials, permissions and room of the store"
     )]
     Request {
         /// What was tried.
@@ -58,7 +60,7 @@ pub enum StoreError {
         source: object_store::Error,
     },
     /// The store breaks a rule without which records would be lost.
-    #[error("store probe: this store cannot hold Towpath's data: {rule}; use a store that {need}")]
+    #[error("store probe: this store cannot hold Towpath's data: {rule}; fix: use a store that {need}")]
     Unfit {
         /// What it did.
         rule: String,
@@ -83,7 +85,7 @@ impl StoreError {
 #[derive(Debug, Error)]
 pub enum LogError {
     /// A request failed; it had no effect, or had one that may be repeated.
-    #[error("{action} {path}: {source}; the store must answer before this can go on")]
+    #[error("{action} {path}: {source}; fix: make the store answer, then try again")]
     Store {
         /// What was tried.
         action: &'static str,
@@ -94,7 +96,7 @@ pub enum LogError {
         source: object_store::Error,
     },
     /// The store never answered in time; nothing was changed.
-    #[error("{action} {path}: no answer within {timeout_ms} ms; the store must answer before this can go on")]
+    #[error("{action} {path}: no answer within {timeout_ms} ms; fix: make the store answer, then try again")]
     Timeout {
         /// What was tried.
         action: &'static str,
@@ -112,7 +114,9 @@ pub enum LogError {
         path: String,
     },
     /// An object of the log does not hold what was written.
-    #[error("entry {index} at {path} is damaged: {reason}; restore the object from a backup or a version")]
+    #[error(
+        "entry {index} at {path} is damaged: {reason}; fix: restore the object from a backup or a version"
+    )]
     Corrupt {
         /// The slot.
         index: u64,

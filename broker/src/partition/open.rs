@@ -43,7 +43,7 @@ pub enum OpenError {
         reason: String,
     },
     /// The metadata could not be written.
-    #[error("the WAL could not be bound to the store: {0}; fix: look at the object store")]
+    #[error("the WAL could not be bound to the store: {0}")]
     Metadata(String),
     /// Two storages in one process share a metrics registry.
     #[error("metrics: {0}; fix: give each broker a registry of its own")]
@@ -134,7 +134,7 @@ async fn open_wal(
     match opened.await {
         Ok(opened) => opened.map_err(OpenError::Wal),
         Err(error) => {
-            Err(WalOpenError::Io { file: "directory".to_owned(), source: std::io::Error::other(error) }
+            Err(WalOpenError::Io { what: "replay the WAL".to_owned(), source: std::io::Error::other(error) }
                 .into())
         }
     }

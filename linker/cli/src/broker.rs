@@ -84,10 +84,15 @@ pub fn stopped_itself(which: &str, failed: &Failed) -> Failure {
 fn configuration(arguments: Arguments) -> Result<BrokerConfig> {
     let mut config = match &arguments.config {
         Some(path) => {
-            let text =
-                std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            serde_saphyr::from_str(&text)
-                .with_context(|| format!("{} is not a broker configuration", path.display()))?
+            let text = std::fs::read_to_string(path).with_context(|| {
+                format!("cannot read {}; fix: name the broker's configuration file", path.display())
+            })?;
+            serde_saphyr::from_str(&text).map_err(|error| {
+                // Behind its first line comes a picture of the file.
+                let told = error.to_string();
+                let told = told.lines().next().unwrap_or_default().trim_start_matches("error: ");
+                anyhow!("{}: {told}; fix: {KEYS}", path.display())
+            })?
         }
         None => BrokerConfig::default(),
     };
@@ -118,6 +123,12 @@ fn configuration(arguments: Arguments) -> Result<BrokerConfig> {
     Ok(config)
 }
 
+/// What helps with a file that does not read.
+const KEYS: &str =
+    "correct what is named at its line and column; docs/broker.md has every key with its default";
+/// What helps with a name that leads nowhere.
+const ADDRESS: &str = "name an address of this machine, for example 127.0.0.1:9092";
+
 fn host_and_port(option: &str, text: &str) -> Result<(String, u16)> {
     let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
     let Some((host, port)) = parts else {
@@ -130,8 +141,8 @@ fn address(option: &str, text: &str) -> Result<SocketAddr> {
     let (host, port) = host_and_port(option, text)?;
     let mut found = (host.as_str(), port)
         .to_socket_addrs()
-        .with_context(|| format!("{option} {text}: the host has no address"))?;
-    found.next().ok_or_else(|| anyhow!("{option} {text}: the host has no address"))
+        .with_context(|| format!("{option} {text}: the host has no address; fix: {ADDRESS}"))?;
+    found.next().ok_or_else(|| anyhow!("{option} {text}: the host has no address; fix: {ADDRESS}"))
 }
 
 #[cfg(test)]
@@ -169,8 +180,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("broker.yaml");
         std::fs::write(&file, "node_idd: 7\n").unwrap();
-        let error = format!("{:#}", parsed(&["--config", file.to_str().unwrap()]).unwrap_err());
-        assert!(error.contains("broker.yaml") && error.contains("node_idd"), "{error}");
+        let error = parsed(&["--config", file.to_str().unwrap()]).unwrap_err().to_string();
+        assert!(error.contains("broker.yaml: line 1 column 1: unknown field `node_idd`"), "{error}");
+        assert!(!error.contains('\n') && error.contains("; fix: correct what is named"), "{error}");
     }
 
     #[test]

@@ -34,14 +34,10 @@ impl Failure {
     /// From a text that may end in `fix: …`, on a line of its own or behind a semicolon. A text without one gets the
     /// fix that is usual for its kind.
     pub fn told(kind: &str, text: &str, exit_code: u8) -> Failure {
-        // Of several problems, each with its fix, the whole is the message.
-        let (message, fix) = match text.matches(FIX).count() {
-            0 => (text, Some(usual_fix(kind).to_owned())),
-            1 => match text.split_once("\nfix: ").or_else(|| text.split_once("; fix: ")) {
-                Some((message, fix)) => (message, Some(fix.to_owned())),
-                None => (text, None),
-            },
-            _ => (text, None),
+        let (message, fix) = match apart(text) {
+            Some((message, fix)) => (message, Some(fix.to_owned())),
+            None if text.contains(FIX) => (text, None),
+            None => (text, Some(usual_fix(kind).to_owned())),
         };
         Failure { kind: kind.into(), message: message.into(), fix, exit_code }
     }
@@ -91,11 +87,42 @@ impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Failure {
         match error.downcast::<Failure>() {
             Ok(failure) => failure,
-            Err(error) => match error.downcast_ref::<LinkerError>() {
-                Some(linker) => Failure::told(linker.kind().as_str(), &format!("{error:#}"), exit::FAILED),
-                None => Failure::told("caller", &format!("{error:#}"), exit::FAILED),
-            },
+            Err(error) => {
+                let linker = error.downcast_ref::<LinkerError>();
+                let kind = linker.map_or("caller", |linker| linker.kind().as_str());
+                Failure::told(kind, &whole(&error), exit::FAILED)
+            }
         }
+    }
+}
+
+/// An error with its causes, each told once, and behind them the fix of the first that has one.
+fn whole(error: &anyhow::Error) -> String {
+    let (mut message, mut fix) = (String::new(), None);
+    for cause in error.chain().map(ToString::to_string) {
+        let (said, its_fix) = match apart(&cause) {
+            Some((said, its_fix)) => (said, Some(its_fix.to_owned())),
+            None => (cause.as_str(), None),
+        };
+        if message.is_empty() {
+            message = said.to_owned();
+        } else if !message.contains(said) {
+            message = format!("{message}: {said}");
+        }
+        fix = fix.or(its_fix);
+    }
+    match fix {
+        Some(fix) => format!("{message}\nfix: {fix}"),
+        None => message,
+    }
+}
+
+/// What failed, and its one fix.
+fn apart(text: &str) -> Option<(&str, &str)> {
+    match text.matches(FIX).count() {
+        1 => text.split_once("\nfix: ").or_else(|| text.split_once("; fix: ")),
+        // Of several problems, each with its fix, the whole is the message.
+        _ => None,
     }
 }
 
@@ -115,6 +142,8 @@ impl From<std::io::Error> for Failure {
 
 #[cfg(test)]
 mod tests {
+    use towpath_shared_log::StoreError;
+
     use super::*;
 
     #[test]
@@ -137,6 +166,19 @@ mod tests {
         assert_eq!(two.document()["fix"], "a; b");
         let io = Failure::from(std::io::Error::other("no")).to_string();
         assert_eq!(io.lines().count(), 2, "{io}");
+    }
+
+    #[test]
+    fn a_cause_belongs_to_what_failed_and_the_fix_says_only_what_to_do() {
+        let cause = || std::io::Error::other("No space left on device");
+        let outer = anyhow::Error::from(cause()).context("cannot listen on a:1 (http:); fix: change `http:`");
+        let failure = Failure::from(outer);
+        assert_eq!(failure.message, "cannot listen on a:1 (http:): No space left on device");
+        assert_eq!(failure.fix.as_deref(), Some("change `http:`"));
+        let folder = StoreError::Folder { path: "/x".into(), source: cause() };
+        let failure = Failure::from(anyhow::Error::from(folder));
+        assert_eq!(failure.message, "store folder /x: No space left on device");
+        assert!(failure.fix.unwrap().starts_with("name a folder"));
     }
 
     #[test]

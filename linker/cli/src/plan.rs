@@ -123,9 +123,15 @@ async fn measure(config: &ServiceConfig, plan: &Plan) -> Result<Vec<BrokerLoad>>
 
 fn read(file: &PathBuf) -> Result<std::result::Result<PlanFile, PlanError>> {
     let name = file.display().to_string();
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
+    let text = std::fs::read_to_string(file).with_context(|| {
+        format!("cannot read {name}; fix: name a plan's file that is there and may be read")
+    })?;
     Ok(PlanFile::read(&name, &text))
 }
+
+/// What a check of files alone cannot say.
+const OFFLINE: &str =
+    "No cluster was asked: `towpath link FILE --dry-run` checks topics, groups and coordinators.";
 
 fn sound(files: &[PathBuf], plans: &[PlanFile]) -> Told {
     let lines: Vec<String> =
@@ -137,12 +143,12 @@ fn sound(files: &[PathBuf], plans: &[PlanFile]) -> Told {
     };
     let next =
         files.iter().map(|file| format!("towpath link {}", file.display())).collect::<Vec<_>>().join("\n");
-    let text = format!("{}{note}\n\n{next}", lines.join("\n"));
+    let text = format!("{}{note}\n{OFFLINE}\n\n{next}", lines.join("\n"));
     let families: Vec<_> = plans
         .iter()
         .map(|plan| json!({ "file": plan.file, "family": plan.plan.family, "hash": plan.plan.hash() }))
         .collect();
-    let document = json!({ "sound": true, "problems": [], "plans": families });
+    let document = json!({ "sound": true, "offline": true, "problems": [], "plans": families });
     Told { text: harmless(&text), document, exit_code: exit::DONE }
 }
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::error::{WalError, WalOpenError};
 use super::files::{WalFiles, leftovers};
-use super::recover::{Found, file_name, file_number, find, replay};
+use super::recover::{Found, file_name, file_number, find, listing, replay};
 use super::writer::{Writer, tell_failed};
 use super::{FileSystem, Replayed, Wal, WalRecord};
 use crate::storage::metrics::WalMetrics;
@@ -48,7 +48,7 @@ impl DiskWal {
         metrics: WalMetrics,
         each: &mut dyn FnMut(Replayed),
     ) -> Result<DiskWal, WalOpenError> {
-        leftovers(&*files).map_err(WalOpenError::io("directory"))?;
+        leftovers(&*files).map_err(WalOpenError::io(listing(&*files)))?;
         let found = match recover(&*files, &settings, each) {
             Err(error) if settings.accept_loss && !matches!(error, WalOpenError::Io { .. }) => {
                 tracing::error!(%error, "the loss was accepted: starting a new WAL");
@@ -66,9 +66,10 @@ impl DiskWal {
         let ends = found.files.iter().map(|&(number, _)| number);
         let ends = ends.zip(found.files.iter().skip(1).map(|(_, first)| *first).chain([None]));
         let ends: Vec<_> = ends.map(|(number, end)| (number, end.unwrap_or(next_sequence))).collect();
+        let new_file = format!("make a new file of the WAL in {}", files.path(""));
         let mut files = WalFiles::new(files, wal_id, settings.file_bytes as u64, ends);
         // A fresh file at once: it voids whatever a torn tail left behind, before its sequence numbers come again.
-        let active = files.activate(next_sequence, 0).map_err(WalOpenError::io("new file"))?;
+        let active = files.activate(next_sequence, 0).map_err(WalOpenError::io(new_file))?;
         let writer = Writer {
             shared: shared.clone(),
             files,
@@ -77,7 +78,7 @@ impl DiskWal {
             group_bytes_max: settings.group_bytes_max,
         };
         let thread = std::thread::Builder::new().name("towpath-wal".to_owned());
-        thread.spawn(move || run(writer)).map_err(WalOpenError::io("writer thread"))?;
+        thread.spawn(move || run(writer)).map_err(WalOpenError::io("start the WAL's writer thread"))?;
         Ok(DiskWal { shared, wal_id })
     }
 
@@ -109,7 +110,8 @@ fn recover(
     // What is accepted may have been read from memory only: it must be on disk before anybody relies on it.
     for (number, _) in found.files.iter().filter(|(_, first)| first.is_some()) {
         let name = file_name(*number);
-        files.open(&name).and_then(|mut file| file.sync()).map_err(WalOpenError::io(&name))?;
+        let syncing = format!("sync the WAL's file {}", files.path(&name));
+        files.open(&name).and_then(|mut file| file.sync()).map_err(WalOpenError::io(syncing))?;
     }
     // Nothing may be handed out before it is clear that all of it can be: a first pass only checks.
     replay(files, &mut found, u64::MAX, &mut |_| {})?;
@@ -127,9 +129,10 @@ fn recover(
 
 /// Puts aside the files of a WAL that is given up.
 fn abandon(files: &dyn FileSystem) -> Result<(), WalOpenError> {
-    for name in files.list().map_err(WalOpenError::io("directory"))? {
+    for name in files.list().map_err(WalOpenError::io(listing(files)))? {
         if file_number(&name).is_some() {
-            files.rename(&name, &format!("{name}.abandoned")).map_err(WalOpenError::io(&name))?;
+            let putting = format!("put the WAL's file {} aside", files.path(&name));
+            files.rename(&name, &format!("{name}.abandoned")).map_err(WalOpenError::io(putting))?;
         }
     }
     Ok(())

@@ -4,6 +4,8 @@ use std::io;
 
 use uuid::Uuid;
 
+use super::file_system::is_full;
+
 /// Why a record is not durable, or can't be taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WalError {
@@ -22,10 +24,10 @@ pub enum WalError {
 #[derive(Debug, thiserror::Error)]
 pub enum WalOpenError {
     /// The directory can't be read or written.
-    #[error("WAL file {file}: {source}; fix: check the data directory's disk and permissions")]
+    #[error("cannot {what}: {source}; fix: {}", io_fix(source))]
     Io {
-        /// The file, or the directory.
-        file: String,
+        /// What was tried, with the file's or the directory's path.
+        what: String,
         /// What the operating system said.
         source: io::Error,
     },
@@ -87,9 +89,35 @@ pub enum WalOpenError {
 }
 
 impl WalOpenError {
-    /// Wraps an I/O error of one file.
-    pub(super) fn io(file: impl Into<String>) -> impl FnOnce(io::Error) -> WalOpenError {
-        let file = file.into();
-        move |source| WalOpenError::Io { file, source }
+    /// Wraps an I/O error of what was tried.
+    pub(super) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> WalOpenError {
+        let what = what.into();
+        move |source| WalOpenError::Io { what, source }
+    }
+}
+
+fn io_fix(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "let the broker's user read and write there, or choose another --data"
+        }
+        _ if is_full(source) => "free space on that disk, or choose another with --data",
+        _ => "look at that disk and at the system's log, or choose another with --data",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_with_the_path_and_what_to_do() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let told = WalOpenError::io("make a new file of the WAL in /data/wal")(full).to_string();
+        assert_eq!(
+            told,
+            "cannot make a new file of the WAL in /data/wal: no storage space; fix: free space on that disk, or \
+             choose another with --data"
+        );
     }
 }

@@ -101,6 +101,10 @@ impl Disk {
 }
 
 impl FileSystem for FaultyFileSystem {
+    fn path(&self, name: &str) -> String {
+        format!("faulty/{name}")
+    }
+
     fn list(&self) -> io::Result<Vec<String>> {
         Ok(self.0.disk.lock().files.keys().cloned().collect())
     }

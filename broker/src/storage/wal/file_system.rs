@@ -9,6 +9,8 @@ use super::error::WalOpenError;
 
 /// One directory of WAL files.
 pub trait FileSystem: Send + Sync {
+    /// Where a file is, or the directory for an empty name: for messages.
+    fn path(&self, name: &str) -> String;
     /// Names of the files.
     fn list(&self) -> io::Result<Vec<String>>;
     /// The first `bytes_max` bytes of a file.
@@ -53,12 +55,13 @@ impl DiskFileSystem {
             Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
             _ => Ok(()),
         });
-        made.map_err(WalOpenError::io(name()))?;
-        let lock = File::create(directory.join(LOCK)).map_err(WalOpenError::io(LOCK))?;
+        made.map_err(WalOpenError::io(format!("use the WAL's folder {}", name())))?;
+        let locking = format!("lock the WAL's folder {}", name());
+        let lock = File::create(directory.join(LOCK)).map_err(WalOpenError::io(&locking))?;
         match lock.try_lock() {
             Ok(()) => Ok(DiskFileSystem { directory: directory.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(WalOpenError::InUse { directory: name() }),
-            Err(TryLockError::Error(source)) => Err(WalOpenError::io(LOCK)(source)),
+            Err(TryLockError::Error(source)) => Err(WalOpenError::io(locking)(source)),
         }
     }
 
@@ -81,6 +84,12 @@ impl DiskFileSystem {
 }
 
 impl FileSystem for DiskFileSystem {
+    fn path(&self, name: &str) -> String {
+        // An empty name would add a slash.
+        let path = if name.is_empty() { self.directory.clone() } else { self.directory.join(name) };
+        path.display().to_string()
+    }
+
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.directory)? {

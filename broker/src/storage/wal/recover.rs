@@ -33,15 +33,24 @@ pub(super) struct Found {
     pub end_sequence: u64,
 }
 
+/// What fails when the files can't be listed.
+pub(super) fn listing(files: &dyn FileSystem) -> String {
+    format!("list the WAL's files in {}", files.path(""))
+}
+
+fn reading(files: &dyn FileSystem, name: &str) -> impl FnOnce(std::io::Error) -> WalOpenError + use<> {
+    WalOpenError::io(format!("read the WAL's file {}", files.path(name)))
+}
+
 /// Lists the WAL's files, and reads their headers.
 pub(super) fn find(files: &dyn FileSystem) -> Result<Found, WalOpenError> {
-    let names = files.list().map_err(WalOpenError::io("directory"))?;
+    let names = files.list().map_err(WalOpenError::io(listing(files)))?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| file_number(name)).collect();
     numbers.sort_unstable();
     let mut found = Found::default();
     for number in numbers {
         let name = file_name(number);
-        let content = files.read(&name, HEADER_BYTES as u64).map_err(WalOpenError::io(&name))?;
+        let content = files.read(&name, HEADER_BYTES as u64).map_err(reading(files, &name))?;
         let header = FileHeader::decode(&content).filter(|header| header.number == number);
         if let Some(header) = header {
             match found.wal_id {
@@ -77,7 +86,7 @@ pub(super) fn replay(
         if limit.is_some_and(|limit| limit <= next) && first.is_none_or(|first| first >= next) {
             continue; // Nothing of this file counts.
         }
-        let content = files.read(&name, u64::MAX).map_err(WalOpenError::io(&name))?;
+        let content = files.read(&name, u64::MAX).map_err(reading(files, &name))?;
         let seed = seed(wal_id, number);
         let mut position = HEADER_BYTES;
         while first.is_some() && limit.is_none_or(|limit| next < limit) {

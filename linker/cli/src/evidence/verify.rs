@@ -71,7 +71,8 @@ pub fn report(arguments: &ReportArguments) -> Result<Told> {
     // Verified bytes are text.
     let page = super::report(&String::from_utf8_lossy(&bundle), &verified);
     let output = arguments.output.display();
-    std::fs::write(&arguments.output, page).with_context(|| format!("cannot write {output}"))?;
+    std::fs::write(&arguments.output, page)
+        .with_context(|| format!("cannot write {output}; fix: name a file that can be written"))?;
     let code = code(&verified, trust);
     let mut text = format!("{}\n\nreport: {output}", sentence(&verified, trust));
     if code != exit::DONE {
@@ -89,16 +90,23 @@ pub fn report(arguments: &ReportArguments) -> Result<Told> {
 /// What to do about entries that the pinned key does not vouch for.
 const ANOTHER_SIGNED: &str = "Ask whoever handed it over why another key signed the rest.";
 
+/// What `--trust` takes.
+const KEY: &str = "name the file of the signer's public key: PEM, or 64 hexadecimal digits";
+/// What the other verbs take.
+const BUNDLE: &str = "name the bundle that `towpath evidence export` wrote";
+
 fn pinned(file: Option<&Path>) -> Result<Option<PublicKey>> {
     let Some(file) = file else { return Ok(None) };
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let key = PublicKey::from_text(&text).with_context(|| format!("--trust {}", file.display()))?;
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read {}; fix: {KEY}", file.display()))?;
+    let key =
+        PublicKey::from_text(&text).with_context(|| format!("--trust {}; fix: {KEY}", file.display()))?;
     Ok(Some(key))
 }
 
 /// A file's bytes.
 pub fn read(file: &Path) -> Result<Vec<u8>> {
-    std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
+    std::fs::read(file).with_context(|| format!("cannot read {}; fix: {BUNDLE}", file.display()))
 }
 
 /// A bundle that holds but that the pinned key does not vouch for to its end is not what was asked for.
