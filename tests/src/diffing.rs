@@ -5,7 +5,6 @@ use std::time::Duration;
 use rdkafka::config::ClientConfig as Settings;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
-use tempfile::TempDir;
 use towpath_broker::Broker;
 use towpath_linker::cluster::Cluster;
 use towpath_linker::link::follow::{
@@ -19,6 +18,7 @@ use towpath_wire::private::{MirrorAppendPartition, MirrorAppendRequest, MirrorAp
 
 use anyhow::{Context, Result, ensure};
 
+use crate::folder::Folder;
 use crate::kafka::{Kafka, KafkaOptions};
 use crate::mirroring::{broker, connect};
 
@@ -34,7 +34,7 @@ pub struct Clusters {
     /// The source's processes.
     pub kafka: Kafka,
     _broker: Broker,
-    _folder: TempDir,
+    _folder: Folder,
 }
 
 impl Clusters {
@@ -47,7 +47,7 @@ impl Clusters {
             .property("log.cleaner.backoff.ms", "200")
             .property("log.initial.task.delay.ms", "100");
         let kafka = Kafka::start_with(options).await?;
-        let folder = tempfile::tempdir()?;
+        let folder = Folder::new("towpath-target-")?;
         let broker = broker(folder.path(), 0).await?;
         let source = cluster("legacy", &kafka.bootstrap()).await?;
         let target = cluster("towpath", &broker.address().to_string()).await?;

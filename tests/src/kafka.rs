@@ -5,6 +5,8 @@
 //! Replication factors are 1 unless `properties` say otherwise.
 
 mod config;
+mod format;
+mod pool;
 mod tools;
 
 use std::path::{Path, PathBuf};
@@ -15,15 +17,16 @@ use anyhow::{Context, Result, anyhow, bail};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey, MetadataRequest, MetadataResponse, RequestHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::cache;
+use crate::folder::Folder;
 use crate::ports::Port;
-use crate::process::{Output, Process, output_of};
+use crate::process::{Output, Process};
 use crate::wait;
 
+pub use pool::Pool;
 pub use tools::{Tool, Tools};
 
 /// A JVM on two busy cores takes its time.
@@ -31,7 +34,7 @@ const START_MAX: Duration = Duration::from_secs(120);
 const STOP_MAX: Duration = Duration::from_secs(60);
 
 /// What to start.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KafkaOptions {
     /// A version on Maven Central, for example `3.9.1`.
     pub version: String,
@@ -76,7 +79,7 @@ impl KafkaOptions {
 pub struct Kafka {
     options: KafkaOptions,
     jars: PathBuf,
-    folder: TempDir,
+    folder: Folder,
     nodes: Vec<Node>,
     /// Of 2.x: its process and port.
     zookeeper: Option<(Process, Port)>,
@@ -107,7 +110,7 @@ impl Kafka {
     /// When the jars can't be fetched, or the cluster is not ready in time (with the end of its log).
     pub async fn start_with(options: KafkaOptions) -> Result<Kafka> {
         let jars = cache::kafka_jars(&options.version).await?;
-        let folder = tempfile::Builder::new().prefix("towpath-kafka-").tempdir()?;
+        let folder = Folder::new("towpath-kafka-")?;
         config::write_logging(folder.path(), config::LogTo::Server)?;
         let mut nodes = Vec::new();
         for id in 1..=options.brokers {
@@ -123,7 +126,7 @@ impl Kafka {
         for index in 0..kafka.nodes.len() {
             config::write_server(&kafka, index)?;
             if !kafka.options.has_zookeeper() {
-                kafka.format(index).await?;
+                format::format(&kafka, index).await?;
             }
         }
         for index in 0..kafka.nodes.len() {
@@ -241,31 +244,6 @@ impl Kafka {
         command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(file);
         let process = Process::spawn("zookeeper", command, &Output::File(folder.join("zookeeper.log")))?;
         Ok((process, port))
-    }
-
-    async fn format(&self, index: usize) -> Result<()> {
-        let mut command = self.java(&["-Xmx256m".to_owned(), "-XX:TieredStopAtLevel=1".to_owned()]);
-        // Any 16 bytes in base64 do as a cluster id; every cluster of a test has its own.
-        command.args([
-            "kafka.tools.StorageTool",
-            "format",
-            "--ignore-formatted",
-            "-t",
-            &self.cluster_id(),
-            "-c",
-        ]);
-        command.arg(self.nodes[index].folder.join("server.properties"));
-        output_of("kafka-storage format", command, START_MAX).await.map(drop)
-    }
-
-    fn cluster_id(&self) -> String {
-        use base64::Engine as _;
-        let mut bytes = [0; 16];
-        // The temporary folder's name is unique on this machine.
-        let name = self.folder.path().as_os_str().as_encoded_bytes();
-        let tail = &name[name.len().saturating_sub(16)..];
-        bytes[..tail.len()].copy_from_slice(tail);
-        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
     }
 
     fn java(&self, jvm: &[String]) -> Command {

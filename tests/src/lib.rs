@@ -10,6 +10,7 @@ pub mod cache;
 pub mod clients;
 pub mod daemon;
 pub mod diffing;
+pub mod folder;
 pub mod kafka;
 pub mod mirroring;
 pub mod ports;

@@ -13,7 +13,6 @@ mod groups;
 mod loads;
 pub mod model;
 mod nodes;
-mod pool;
 mod records;
 mod steps;
 mod topics;
@@ -26,8 +25,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::cache;
+use crate::kafka::Pool;
 use model::Scenario;
-pub use pool::Pool;
 use world::World;
 
 /// One run of a scenario: with one value for every key of its matrix.

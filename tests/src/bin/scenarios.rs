@@ -11,7 +11,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use parking_lot::Mutex;
 use towpath_env::Env;
-use towpath_tests::scenario::{Case, Pool};
+use towpath_tests::kafka::Pool;
+use towpath_tests::scenario::Case;
 
 #[derive(Default)]
 struct Tally {

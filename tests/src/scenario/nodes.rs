@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::model::{AwaitExit, Environment, Metric, Node, Scenario};
 use super::world::World;
 use crate::daemon::Daemon;
-use crate::kafka::Kafka;
+use crate::kafka::{Kafka, KafkaOptions};
 use crate::wait;
 
 /// A version of Apache Kafka that stands in for Towpath's broker: shows that a scenario asks for nothing that
@@ -19,7 +19,7 @@ const STAND_IN: &str = "TOWPATH_TEST_STAND_IN";
 /// A node with its process.
 pub(super) enum RunningNode {
     /// Leased from the pool.
-    Kafka { kafka: Box<Kafka>, properties: BTreeMap<String, String> },
+    Kafka(Box<Kafka>),
     /// A `towpath` daemon.
     Daemon(Daemon),
 }
@@ -28,42 +28,42 @@ impl RunningNode {
     /// `None` for a linking service.
     pub(super) fn bootstrap(&self) -> Option<String> {
         match self {
-            RunningNode::Kafka { kafka, .. } => Some(kafka.bootstrap()),
+            RunningNode::Kafka(kafka) => Some(kafka.bootstrap()),
             RunningNode::Daemon(daemon) => Some(daemon.bootstrap()).filter(|address| !address.is_empty()),
         }
     }
 
     async fn kill(&mut self) -> Result<()> {
         match self {
-            RunningNode::Kafka { kafka, .. } => kafka.kill(0).await,
+            RunningNode::Kafka(kafka) => kafka.kill(0).await,
             RunningNode::Daemon(daemon) => daemon.kill().await,
         }
     }
 
     async fn stop(&mut self) -> Result<()> {
         match self {
-            RunningNode::Kafka { kafka, .. } => kafka.stop().await,
+            RunningNode::Kafka(kafka) => kafka.stop().await,
             RunningNode::Daemon(daemon) => daemon.stop().await,
         }
     }
 
     async fn start(&mut self) -> Result<()> {
         match self {
-            RunningNode::Kafka { kafka, .. } => kafka.start_again().await,
+            RunningNode::Kafka(kafka) => kafka.start_again().await,
             RunningNode::Daemon(daemon) => daemon.start().await,
         }
     }
 
     fn pause(&mut self) -> Result<()> {
         match self {
-            RunningNode::Kafka { kafka, .. } => kafka.pause(0),
+            RunningNode::Kafka(kafka) => kafka.pause(0),
             RunningNode::Daemon(daemon) => daemon.running()?.pause(),
         }
     }
 
     fn resume(&mut self) -> Result<()> {
         match self {
-            RunningNode::Kafka { kafka, .. } => kafka.resume(0),
+            RunningNode::Kafka(kafka) => kafka.resume(0),
             RunningNode::Daemon(daemon) => daemon.running()?.resume(),
         }
     }
@@ -103,13 +103,12 @@ impl World<'_> {
         let folder = self.folder().join(name);
         let mut daemon = match node {
             Node::Kafka { version, properties } => {
-                let kafka = Box::new(self.pool.lease(version, properties).await?);
-                return Ok(RunningNode::Kafka { kafka, properties: properties.clone() });
+                let mut options = KafkaOptions::new(version);
+                options.properties.extend(properties.clone());
+                return self.leased(options).await;
             }
             Node::Broker { .. } if std::env::var_os(STAND_IN).is_some() => {
-                let version = std::env::var(STAND_IN)?;
-                let kafka = Box::new(self.pool.lease(&version, &BTreeMap::new()).await?);
-                return Ok(RunningNode::Kafka { kafka, properties: BTreeMap::new() });
+                return self.leased(KafkaOptions::new(&std::env::var(STAND_IN)?)).await;
             }
             Node::Broker { arguments } => {
                 let arguments: Result<Vec<String>> = arguments.iter().map(|word| self.fill(word)).collect();
@@ -127,6 +126,10 @@ impl World<'_> {
         };
         daemon.start().await?;
         Ok(RunningNode::Daemon(daemon))
+    }
+
+    async fn leased(&self, options: KafkaOptions) -> Result<RunningNode> {
+        Ok(RunningNode::Kafka(Box::new(self.pool.lease(options).await?)))
     }
 
     /// The service's file: every cluster of the scenario, the target's store, data of its own.

@@ -14,7 +14,7 @@ use super::filled;
 use super::loads::Load;
 use super::model::{Scenario, Step};
 use super::nodes::RunningNode;
-use super::pool::Pool;
+use crate::kafka::Pool;
 
 /// One case's world; everything in it ends with it.
 pub(super) struct World<'a> {
@@ -154,8 +154,8 @@ impl<'a> World<'a> {
             bail!("{} undeclared warnings or errors:\n  {shown}", problems.len());
         }
         for (_, node) in std::mem::take(&mut self.nodes) {
-            if let RunningNode::Kafka { kafka, properties } = node {
-                self.pool.give_back(*kafka, properties).await;
+            if let RunningNode::Kafka(kafka) = node {
+                self.pool.give_back(*kafka);
             }
         }
         Ok(())
@@ -165,7 +165,7 @@ impl<'a> World<'a> {
     pub(super) fn keep(&mut self) -> Result<PathBuf> {
         self.folder.disable_cleanup(true);
         for (name, node) in &self.nodes {
-            if let RunningNode::Kafka { kafka, .. } = node {
+            if let RunningNode::Kafka(kafka) = node {
                 std::fs::copy(kafka.log_path(0), self.folder.path().join(format!("{name}.kafka.log")))?;
             }
         }

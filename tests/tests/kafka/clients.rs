@@ -5,7 +5,7 @@ use std::time::Duration;
 use towpath_tests::clients::protocol::{Command, Event, ProduceSettings, Settings, Verb};
 use towpath_tests::clients::reading::WholeTopic;
 use towpath_tests::clients::{Client, ClientKind};
-use towpath_tests::kafka::{Kafka, Tool};
+use towpath_tests::kafka::{KafkaOptions, Pool, Tool};
 use towpath_tests::record::{Blob, Message};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -50,7 +50,7 @@ async fn write(kind: &ClientKind, bootstrap: &str, start: u64, folder: &std::pat
 
 #[tokio::test]
 async fn what_each_client_writes_every_client_reads_alike() {
-    let kafka = Kafka::start("3.9.1").await.unwrap();
+    let kafka = Pool::shared().lease(KafkaOptions::new("3.9.1")).await.unwrap();
     let bootstrap = kafka.bootstrap();
     let create = ["--bootstrap-server", &bootstrap, "--create", "--topic", "views", "--partitions", "2"];
     kafka.tools().run(Tool::Topics, &create).await.unwrap();
@@ -69,4 +69,5 @@ async fn what_each_client_writes_every_client_reads_alike() {
         assert_eq!(read[0], read[1]);
         assert_eq!(read[0], read[2]);
     }
+    Pool::shared().give_back(kafka);
 }

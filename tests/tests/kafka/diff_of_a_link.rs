@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Registry;
 use rdkafka::producer::Producer as _;
 use tempfile::TempDir;
-use tokio::runtime::Runtime;
-use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use towpath_env::Env;
 use towpath_linker::config::Limits;
@@ -26,20 +24,16 @@ use towpath_plans::evidence::{Actor, Body, ClusterIdentity, Signer};
 use towpath_plans::gates::Verdict;
 use towpath_plans::{Plan, Side};
 use towpath_shared_log::open_store;
-use towpath_tests::diffing::{Clusters, WRITTEN_MAX, producer, records, send};
+use towpath_tests::diffing::{WRITTEN_MAX, producer, records, send};
 use towpath_tests::mirroring::{self, LinkOptions, ends};
 use towpath_tests::wait;
 use towpath_wire::client::TopicPartition;
 use towpath_wire::client::admin::{NewTopic, delete_topics};
 
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
-static CLUSTERS: OnceCell<Clusters> = OnceCell::const_new();
+use crate::pair::{RUNTIME, clusters};
+
 /// How long anything of this file may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
-
-async fn clusters() -> &'static Clusters {
-    CLUSTERS.get_or_init(async || Clusters::start().await.unwrap()).await
-}
 
 /// A link as the service assembles it, with a cache that outlives it.
 struct Linked {

@@ -1,11 +1,8 @@
 //! The diff between a real Apache Kafka and a mirror of it: finds each change at its offset, and nothing else.
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use rdkafka::producer::Producer as _;
-use tokio::runtime::Runtime;
-use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use towpath_env::Env;
 use towpath_linker::diff::{Compared, Comparison, ComparisonSpec, DiffMetrics, Stretch, Terms};
@@ -16,13 +13,7 @@ use towpath_tests::wait;
 use towpath_wire::client::TopicPartition;
 use towpath_wire::client::admin::{NewTopic, create_topic, delete_records};
 
-/// One runtime and one pair of clusters for every test of this file.
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
-static CLUSTERS: OnceCell<Clusters> = OnceCell::const_new();
-
-async fn clusters() -> &'static Clusters {
-    CLUSTERS.get_or_init(async || Clusters::start().await.unwrap()).await
-}
+use crate::pair::{RUNTIME, clusters};
 
 fn comparison(clusters: &Clusters) -> Comparison {
     let metrics = DiffMetrics::register(&prometheus::Registry::new(), "views").unwrap();

@@ -5,7 +5,7 @@ use towpath_env::Env;
 use towpath_linker::groups::fence::{Fence, Membership};
 use towpath_linker::operation::{Request, exit};
 use towpath_plans::transition::{GroupState, LinkState, Verb};
-use towpath_tests::kafka::{Kafka, KafkaOptions};
+use towpath_tests::kafka::{KafkaOptions, Pool};
 use towpath_tests::mirroring::connect;
 use towpath_tests::wait;
 
@@ -188,7 +188,7 @@ async fn a_link_survives_a_crash_before_it_was_told_and_a_service_that_takes_ove
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_rebalance_that_leaves_the_fence_in_its_group_is_no_lapse() {
-    let kafka = Kafka::start("4.1.1").await.unwrap();
+    let kafka = Pool::shared().lease(KafkaOptions::new("4.1.1")).await.unwrap();
     let source = connect(&kafka.bootstrap()).await.unwrap();
     let fence = |instance_id: &str| Fence::new(source.clone(), Env::real(), GROUP, instance_id.into());
     let (own, other) = (fence("towpath-fence-views"), fence("towpath-fence-carts"));
@@ -211,11 +211,12 @@ async fn a_rebalance_that_leaves_the_fence_in_its_group_is_no_lapse() {
     assert_eq!(restarted.heartbeat(&held).await.unwrap(), Membership::Stands);
     restarted.leave(Some(&held), "a test").await.unwrap();
     assert!(matches!(own.heartbeat(&held).await.unwrap(), Membership::Gone(_)));
+    Pool::shared().give_back(kafka);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_fence_leaves_by_its_own_member_id_and_a_newer_one_stays() {
-    let kafka = Kafka::start("3.9.1").await.unwrap();
+    let kafka = Pool::shared().lease(KafkaOptions::new("3.9.1")).await.unwrap();
     let source = connect(&kafka.bootstrap()).await.unwrap();
     let fence = || Fence::new(source.clone(), Env::real(), GROUP, "towpath-fence-views".into());
     let (old, new) = (fence(), fence());
@@ -227,6 +228,7 @@ async fn a_fence_leaves_by_its_own_member_id_and_a_newer_one_stays() {
     // Whoever carries the instance id leaves only where no membership is known.
     assert_eq!(old.leave(None, "a test").await.unwrap(), None);
     assert_eq!(new.look().await.unwrap().fence, None);
+    Pool::shared().give_back(kafka);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -10,4 +10,5 @@ mod mirror_of_old_formats;
 mod mirror_of_real_kafka;
 mod mirror_survives;
 mod mirror_under_changes;
+mod pair;
 mod raw_client;

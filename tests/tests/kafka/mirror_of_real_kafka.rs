@@ -8,7 +8,7 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, Threa
 use rdkafka::util::Timeout;
 use towpath_tests::clients::ClientKind;
 use towpath_tests::clients::reading::WholeTopic;
-use towpath_tests::kafka::Kafka;
+use towpath_tests::kafka::{KafkaOptions, Pool};
 use towpath_tests::mirroring::{Link, broker, connect, same_bytes};
 use towpath_wire::batch::Codec;
 use towpath_wire::client::Client;
@@ -106,7 +106,7 @@ async fn transactions(source: &Client, bootstrap: &str) -> String {
 }
 
 async fn is_mirrored_byte_for_byte(version: &str) {
-    let kafka = Kafka::start(version).await.unwrap();
+    let kafka = Pool::shared().lease(KafkaOptions::new(version)).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let broker = broker(folder.path(), 0).await.unwrap();
     let target_bootstrap = broker.address().to_string();
@@ -138,6 +138,7 @@ async fn is_mirrored_byte_for_byte(version: &str) {
     }
     link.stop().await.unwrap();
     broker.stop().await;
+    Pool::shared().give_back(kafka);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use towpath_tests::daemon::Daemon;
-use towpath_tests::kafka::Kafka;
+use towpath_tests::kafka::{Kafka, KafkaOptions, Pool};
 use towpath_tests::mirroring::{
     CAUGHT_UP_MAX, Link, LinkOptions, RawLog, broker, connect, ends, partitions, produce, same_bytes,
 };
@@ -180,8 +180,9 @@ async fn memory_and_bandwidth_stay_within_their_bounds(kafka: &Kafka) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deaths_leave_no_hole_and_no_duplicate_and_lost_records_are_noticed() {
-    let mut kafka = Kafka::start("3.9.1").await.unwrap();
+    let mut kafka = Pool::shared().lease(KafkaOptions::new("3.9.1")).await.unwrap();
     the_target_and_the_linker_die_in_turn(&kafka).await;
     memory_and_bandwidth_stay_within_their_bounds(&kafka).await;
     a_source_that_lost_records_halts_the_mirror(&mut kafka).await;
+    Pool::shared().give_back(kafka);
 }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use towpath_env::Env;
 use towpath_linker::cluster::Cluster;
 use towpath_linker::diff::{Compared, Comparison, ComparisonSpec, DiffMetrics, Stretch, Terms};
-use towpath_tests::kafka::{Kafka, KafkaOptions, Tool};
+use towpath_tests::kafka::{Kafka, KafkaOptions, Pool, Tool};
 use towpath_tests::ports::Port;
 use towpath_wire::batch::{BatchBuilder, split};
 use towpath_wire::client::admin::{
@@ -52,12 +52,13 @@ async fn connect(kafka: &Kafka) -> Client {
 
 #[tokio::test]
 async fn the_raw_client_speaks_to_kafka_3_9() {
-    let mut kafka = Kafka::start("3.9.1").await.unwrap();
+    let mut kafka = Pool::shared().lease(KafkaOptions::new("3.9.1")).await.unwrap();
     let client = connect(&kafka).await;
     topics_and_records(&client).await;
     a_fence_of_group_verbs(&client).await;
     configs_and_transactions(&client).await;
     reconnects(&mut kafka, &client).await;
+    Pool::shared().give_back(kafka);
 }
 
 #[tokio::test]

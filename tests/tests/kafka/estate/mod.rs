@@ -24,7 +24,7 @@ use towpath_linker::service::Service;
 use towpath_plans::evidence::Actor;
 use towpath_plans::gates::{DiffObserved, Verdict};
 use towpath_plans::transition::{FenceHold, GroupMove, Verb};
-use towpath_tests::kafka::{Kafka, KafkaOptions, Tool};
+use towpath_tests::kafka::{Kafka, KafkaOptions, Pool, Tool};
 use towpath_tests::mirroring::{broker, connect};
 use towpath_tests::wait;
 use towpath_wire::client::TopicPartition;
@@ -55,7 +55,7 @@ impl Estate {
         let log = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_test_writer();
         let _ = log.with_ansi(false).try_init();
         let folder = tempfile::tempdir().unwrap();
-        let kafka = Kafka::start_with(options).await.unwrap();
+        let kafka = Pool::shared().lease(options).await.unwrap();
         let source = connect(&kafka.bootstrap()).await.unwrap();
         create_topic(&source, NewTopic::new(TOPIC, PARTITIONS)).await.unwrap();
         let broker = broker(folder.path(), 0).await.unwrap();
@@ -233,6 +233,7 @@ impl Estate {
             service.close().await;
         }
         self.broker.stop().await;
+        Pool::shared().give_back(self.kafka);
     }
 }
 
