@@ -124,8 +124,13 @@ impl Follow {
     /// Looks again and again until `stop`.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let interval = Duration::from_millis(self.mirror.limits.topic_check_ms);
-        while !stop.is_cancelled() {
-            if let Err(error) = self.look().await {
+        loop {
+            // A look that is cut short is begun again by the next run: all it knows is what it sees.
+            let looked = tokio::select! {
+                () = stop.cancelled() => return,
+                looked = self.look() => looked,
+            };
+            if let Err(error) = looked {
                 tracing::info!(link = %self.mirror.link, %error, "cannot compare the topics of both sides; trying again");
             }
             tokio::select! {
@@ -367,17 +372,13 @@ impl Follow {
             .flat_map(|(name, topic)| {
                 topic.partitions.iter().map(|p| TopicPartition::new(name.as_str(), p.index))
             })
-            .filter(|id| mirror.partition(id).is_none())
+            .filter(|id| mirror.partition(id).is_none() && leader_at(&target, id).is_some())
             .collect();
         let mut held = self.held_by_target(&new).await?;
         for (name, topic) in selected {
             for partition in &topic.partitions {
                 let id = TopicPartition::new(name.as_str(), partition.index);
-                let target_broker = target
-                    .topics
-                    .get(*name)
-                    .and_then(|topic| topic.partitions.iter().find(|p| p.index == partition.index))
-                    .and_then(|partition| partition.leader);
+                let target_broker = leader_at(&target, &id);
                 let (Some(source_broker), Some(target_broker)) = (partition.leader, target_broker) else {
                     continue;
                 };
@@ -513,6 +514,12 @@ impl Follow {
         }
         found.insert(difference);
     }
+}
+
+/// Which broker leads a partition; a topic that was re-created may have partitions that its mirror lacks.
+fn leader_at(cluster: &ClusterMetadata, id: &TopicPartition) -> Option<i32> {
+    let partitions = &cluster.topics.get(&id.topic)?.partitions;
+    partitions.iter().find(|partition| partition.index == id.partition)?.leader
 }
 
 /// The source's topics that a link mirrors, by name.
