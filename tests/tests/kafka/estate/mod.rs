@@ -35,6 +35,11 @@ pub const GROUP: &str = "ranker";
 pub const FAMILY: &str = "product-views";
 pub const PARTITIONS: i32 = 3;
 pub const LIMIT: Duration = Duration::from_secs(60);
+/// What plans say of the group.
+pub const EVICT: &str = "fence: evict, pause_max: 30s";
+pub const WAIT: &str = "fence: wait";
+/// What a rollback of [`WAIT`] tells.
+pub const WAITS: &str = "waiting for 1 member to leave the target";
 
 /// Both clusters and the service between them.
 pub struct Estate {
@@ -45,7 +50,37 @@ pub struct Estate {
     folder: TempDir,
 }
 
+/// A group that was moved, and whose member goes on at the target.
+pub struct Moved {
+    pub estate: Estate,
+    pub writer: Writer,
+    pub early: Group,
+    /// What the cutover answered.
+    pub document: Value,
+}
+
 impl Estate {
+    /// An estate whose family is linked while a member of the group reads at the source.
+    pub async fn with_live_group(options: KafkaOptions, how: &str) -> (Estate, Writer, Group) {
+        let estate = Estate::start_with(options).await;
+        let writer = estate.write_on();
+        let group = Group::start(&estate.legacy(), 1);
+        group.wait_for_commits(1).await;
+        estate.link_with(how).await;
+        (estate, writer, group)
+    }
+
+    /// The same after a cutover; the source's member has stopped before.
+    pub async fn with_moved_group(options: KafkaOptions, how: &str) -> Moved {
+        let (estate, writer, mut group) = Estate::with_live_group(options, how).await;
+        let early = Group::start(&estate.towpath(), 1);
+        group.stop();
+        estate.wait_for_gates(Verb::Cutover).await;
+        let document = estate.run(Verb::Cutover).await;
+        early.wait_for_commits(1).await;
+        Moved { estate, writer, early, document }
+    }
+
     pub async fn start(version: &str) -> Estate {
         Estate::start_with(KafkaOptions::new(version)).await
     }
@@ -76,7 +111,7 @@ impl Estate {
     }
 
     pub async fn link(&self) {
-        self.link_with("fence: evict, pause_max: 30s").await;
+        self.link_with(EVICT).await;
     }
 
     /// Links the family; `how` is what the plan says of its group.
@@ -160,6 +195,17 @@ impl Estate {
         self.kafka.tools().run(Tool::Acls, &[&arguments[..], change].concat()).await.unwrap();
     }
 
+    /// The source lets everybody but the service act in the group. It needs [`with_acls`].
+    pub async fn deny_service(&self) {
+        self.acl(&["--add", "--allow-principal", "User:*", "--operation", "All"]).await;
+        self.acl(&[&["--add"], &DENIED[..]].concat()).await;
+    }
+
+    /// And the service again.
+    pub async fn allow_service(&self) {
+        self.acl(&[&["--remove", "--force"], &DENIED[..]].concat()).await;
+    }
+
     /// Begins a verb.
     pub async fn begin(&self, verb: Verb) -> Arc<Operation> {
         self.service().move_groups(verb, FAMILY, Some(GROUP), &request()).await.unwrap()
@@ -235,6 +281,22 @@ impl Estate {
         self.broker.stop().await;
         Pool::shared().give_back(self.kafka);
     }
+}
+
+/// Clients without a name, as the service is one here.
+const DENIED: [&str; 4] = ["--deny-principal", "User:ANONYMOUS", "--operation", "Read"];
+
+/// A Kafka that obeys ACLs.
+pub fn with_acls() -> KafkaOptions {
+    KafkaOptions::new("4.1.1")
+        .property("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer")
+        .property("allow.everyone.if.no.acl.found", "true")
+}
+
+/// Waits until an operation tells this step.
+pub async fn told(operation: &Operation, text: &str) {
+    let mut view = operation.watch();
+    view.wait_for(|view| view.steps.iter().any(|step| step.text == text)).await.unwrap();
 }
 
 /// The family's plan; `how` is what it says of its group.

@@ -9,14 +9,14 @@ use towpath_shared_log::open_store;
 use towpath_tests::mirroring::connect;
 use towpath_tests::wait;
 
-use super::{Estate, FAMILY, LIMIT, plan, request, serve_from};
+use super::{EVICT, Estate, FAMILY, LIMIT, plan, request, serve_from};
 
 impl Estate {
     /// While the service is down: a plan that it journaled just before it was killed.
     pub async fn journal_plan(&self) {
         let (source, target) =
             (connect(&self.legacy()).await.unwrap(), connect(&self.towpath()).await.unwrap());
-        let file = PlanFile::read("plan.yaml", &plan("fence: evict, pause_max: 30s")).unwrap();
+        let file = PlanFile::read("plan.yaml", &plan(EVICT)).unwrap();
         let store = open_store(&format!("file://{}/journal", self.folder.path().display())).await.unwrap();
         let journal = Journal::open(store, Env::real(), "the one before").await.unwrap();
         let linked = Linked {
