@@ -28,6 +28,10 @@ impl Mover {
     pub(super) async fn carry_out(&self, run: &mut Run<'_>, mut next: Next) -> Result<(), LinkerError> {
         let mut delays = TRY_AGAIN.delays(&self.link.env);
         loop {
+            if self.stop.is_cancelled() {
+                // Whoever goes on reads the journal: it must not change any more.
+                return Err(stopping());
+            }
             let entered = self.enter(run, &next.record).await?;
             let event = match entered {
                 Some(event) => Ok(Some(event)),
@@ -226,7 +230,10 @@ fn done(record: &GroupMove, run: &mut Run<'_>) -> Option<Event> {
 }
 
 pub(super) fn stopping() -> LinkerError {
-    LinkerError::refused("the service is stopping", "start it again: the move goes on from the journal")
+    LinkerError::refused(
+        "the service stops, or another plan of the family comes into force",
+        "the move goes on from the journal when the family runs again: see `towpath status`",
+    )
 }
 
 /// A state's name for people.

@@ -76,7 +76,7 @@ pub struct Mover {
     pub(super) verbs: tokio::sync::Mutex<()>,
     /// Whether what a crash left half done is ended, and duties are followed.
     pub(super) ready: watch::Sender<bool>,
-    /// The service stops: effects are not begun any more.
+    /// The service stops, or another mover takes the place of this one: effects are not begun any more.
     pub(super) stop: CancellationToken,
 }
 
@@ -206,7 +206,11 @@ impl Mover {
     /// # Errors
     /// The group is not on the source, or the target refuses.
     pub async fn cancel(&self, _held: &Held<'_>, request: &Request) -> Result<(), LinkerError> {
-        let _acting = self.acting.lock().await;
+        let _acting = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Err(ended_before_it_began()),
+            acting = self.acting.lock() => acting,
+        };
         let record = self.record();
         if record.state == GroupState::Cancelled {
             return Ok(());
@@ -242,10 +246,11 @@ impl Mover {
         Some(status)
     }
 
-    /// The right to act, once nothing else acts for the group. Whoever waits for it can be taken back.
+    /// The right to act, once nothing else acts for the group. Whoever waits for it can be taken back. A mover that
+    /// has ended gives it to nobody: another one may act for the group by now.
     ///
     /// # Errors
-    /// A person took the verb back while it waited; nothing has changed.
+    /// A person took the verb back while it waited, or the mover ended; nothing has changed.
     pub(super) async fn turn(
         &self,
         operation: &Operation,
@@ -259,7 +264,12 @@ impl Mover {
             let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
             self.acting.lock().await
         };
-        operation.unless_aborted(waiting).await.map_err(|reason| {
+        let turn = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Err(ended_before_it_began()),
+            turn = operation.unless_aborted(waiting) => turn,
+        };
+        turn.map_err(|reason| {
             LinkerError::refused(format!("aborted before it began: {reason}"), "nothing, nothing has changed")
         })
     }
@@ -271,4 +281,11 @@ impl Mover {
     fn under_way(&self) -> String {
         format!("a verb is under way for group {}", self.group.name)
     }
+}
+
+fn ended_before_it_began() -> LinkerError {
+    LinkerError::refused(
+        "given up before it began: the service stops, or another plan of the family comes into force",
+        "repeat it when the family runs: see `towpath status`",
+    )
 }

@@ -1,6 +1,7 @@
 //! Live groups moved between a real Apache Kafka and Towpath's broker, and back.
 
 mod fences;
+mod turns;
 mod way_back;
 
 use crate::estate::{EVICT, Estate, Group, request};
