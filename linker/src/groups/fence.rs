@@ -4,12 +4,9 @@
 //! Its protocol type is its own, so Apache Kafka refuses every other JoinGroup (`INCONSISTENT_GROUP_PROTOCOL`) and
 //! every commit from elsewhere (`UNKNOWN_MEMBER_ID`). It counts only after SyncGroup and a heartbeat: only then
 //! has the coordinator persisted it.
-//!
-//! A rebalance that leaves it in its group is no lapse: while it is a member, nobody else can be. Kafka 4 begins one
-//! when an evicted client that had asked for a new member id goes away. The fence then joins again with the member
-//! id that it has, and goes on with the new generation.
 
-use std::collections::BTreeMap;
+mod renewal;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -18,18 +15,15 @@ use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
-use kafka_protocol::messages::{
-    GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, SyncGroupRequest,
-};
+use kafka_protocol::messages::{GroupId, JoinGroupRequest, JoinGroupResponse, SyncGroupRequest};
 use kafka_protocol::protocol::StrBytes;
 use parking_lot::Mutex;
 use towpath_env::Env;
 use towpath_plans::transition::FenceHold;
-use towpath_wire::client::admin::{CommitAs, GroupMember, offset_commit};
+use towpath_wire::client::admin::GroupMember;
 use towpath_wire::client::{Client, ClientError, Connection, To};
 
 use super::members;
-use super::positions::Committed;
 use crate::error::{LinkerError, Side};
 
 /// Protocol type and protocol name of the fence member.
@@ -161,11 +155,6 @@ impl Fence {
         }
     }
 
-    /// Gives up a join that is under way; [`Fence::leave`] finds what it may have led to.
-    pub fn give_up(&self) {
-        self.drop_connection(&To::Coordinator(self.group.clone()));
-    }
-
     /// A connection of the fence's own: the coordinator holds a JoinGroup, and whatever comes behind it.
     async fn connection(&self, to: &To) -> Result<Arc<Connection>, ClientError> {
         if let Some(connection) = self.connection.lock().clone().filter(|open| open.is_usable()) {
@@ -205,7 +194,10 @@ impl Fence {
             .with_group_instance_id(Some(text(&self.instance_id)))
             .with_protocol_type(StrBytes::from_static_str(PROTOCOL))
             .with_protocols(vec![protocol]);
-        connection.begin(&request, JOIN_VERSION).await?.wait_within(JOIN_MAX).await
+        let mut given_up = GivenUp(Some(self));
+        let answer = connection.begin(&request, JOIN_VERSION).await?.wait_within(JOIN_MAX).await;
+        given_up.0 = None;
+        answer
     }
 
     fn refused_to_join(&self, code: ResponseError) -> Result<Joined, LinkerError> {
@@ -244,120 +236,6 @@ impl Fence {
         let answer = connection.send_version(request, SYNC_VERSION).await;
         let answer = answer.map_err(|error| self.failed("complete its join", error))?;
         Ok(ResponseError::try_from_code(answer.error_code))
-    }
-
-    /// Whether the coordinator still knows exactly this membership; keeps its session alive, and goes along with a
-    /// rebalance.
-    ///
-    /// # Errors
-    /// The coordinator cannot be asked.
-    pub async fn heartbeat(&self, hold: &FenceHold) -> Result<Membership, LinkerError> {
-        let generation = self.generation(hold);
-        let request = HeartbeatRequest::default()
-            .with_group_id(self.id())
-            .with_generation_id(generation)
-            .with_member_id(text(&hold.member_id))
-            .with_group_instance_id(Some(text(&hold.instance_id)));
-        let answer = self.client.send(To::Coordinator(self.group.clone()), request).await;
-        let answer = answer.map_err(|error| self.failed("heartbeat", error))?;
-        match ResponseError::try_from_code(answer.error_code) {
-            None => Ok(Membership::Stands),
-            Some(code) if is_another_generation(code) => self.renew(hold, generation).await,
-            Some(code) => self.judge("Heartbeat", code),
-        }
-    }
-
-    /// Commits as the fence member, with its own generation.
-    ///
-    /// # Errors
-    /// The coordinator cannot be asked, or refuses a partition for another reason than the membership.
-    pub async fn commit(&self, hold: &FenceHold, offsets: &Committed) -> Result<Membership, LinkerError> {
-        if offsets.is_empty() {
-            return self.heartbeat(hold).await;
-        }
-        let generation = self.generation(hold);
-        let Some(code) = self.try_commit(hold, generation, offsets).await? else {
-            return Ok(Membership::Stands);
-        };
-        if !is_another_generation(code) {
-            return self.judge("OffsetCommit", code);
-        }
-        if let gone @ Membership::Gone(_) = self.renew(hold, generation).await? {
-            return Ok(gone);
-        }
-        match self.try_commit(hold, self.generation(hold), offsets).await? {
-            None => Ok(Membership::Stands),
-            // Yet another rebalance: the next round commits.
-            Some(code) => Err(self.failed("commit", self.kafka("OffsetCommit", code))),
-        }
-    }
-
-    /// `Some`: what the coordinator says against the membership.
-    async fn try_commit(
-        &self,
-        hold: &FenceHold,
-        generation: i32,
-        offsets: &Committed,
-    ) -> Result<Option<ResponseError>, LinkerError> {
-        let member = CommitAs::Member {
-            generation,
-            member_id: hold.member_id.clone(),
-            instance_id: Some(hold.instance_id.clone()),
-        };
-        let outcomes = offset_commit(&self.client, &self.group, &member, offsets).await;
-        let outcomes: BTreeMap<_, _> = outcomes.map_err(|error| self.failed("commit", error))?;
-        for outcome in outcomes.into_values() {
-            let Err(error) = outcome else { continue };
-            match error.code().filter(|code| is_lost(*code)) {
-                Some(code) => return Ok(Some(code)),
-                None => return Err(self.failed("commit", error)),
-            }
-        }
-        Ok(None)
-    }
-
-    /// The generation of a membership now: a renewal began a later one than the journal has.
-    fn generation(&self, hold: &FenceHold) -> i32 {
-        let renewed = self.renewed.lock();
-        match renewed.as_ref().filter(|renewed| renewed.member_id == hold.member_id) {
-            Some(renewed) => renewed.generation,
-            None => hold.generation,
-        }
-    }
-
-    /// Joins again with the member id of `hold`, which only a member that never left may do.
-    async fn renew(&self, hold: &FenceHold, generation: i32) -> Result<Membership, LinkerError> {
-        let _renewing = self.renewing.lock().await;
-        if self.generation(hold) != generation {
-            return Ok(Membership::Stands);
-        }
-        let to = To::Coordinator(self.group.clone());
-        let failed = |error| self.failed("go along with a rebalance", error);
-        let connection = self.connection(&to).await.map_err(failed)?;
-        let answer = match self.ask_to_join(&connection, &hold.member_id).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                self.drop_connection(&to);
-                return Err(failed(error));
-            }
-        };
-        if let Some(code) = ResponseError::try_from_code(answer.error_code) {
-            return match is_another_generation(code) {
-                true => Err(failed(self.kafka("JoinGroup", code))),
-                false => self.judge("JoinGroup", code),
-            };
-        }
-        let renewed = FenceHold { generation: answer.generation_id, ..hold.clone() };
-        if let Some(code) = self.sync(&connection, &renewed).await? {
-            return match is_another_generation(code) {
-                true => Err(failed(self.kafka("SyncGroup", code))),
-                false => self.judge("SyncGroup", code),
-            };
-        }
-        let generation = renewed.generation;
-        tracing::info!(group = self.group, generation, "the fence went along with a rebalance");
-        *self.renewed.lock() = Some(renewed);
-        Ok(Membership::Stands)
     }
 
     /// The fence member leaves: the given membership alone, or whoever carries the instance id where none is known.
@@ -409,13 +287,6 @@ impl Fence {
         members::look(&self.client, Side::Source, &self.group, &self.instance_id).await
     }
 
-    fn judge(&self, api: &'static str, code: ResponseError) -> Result<Membership, LinkerError> {
-        if is_lost(code) {
-            return Ok(Membership::Gone(towpath_wire::client::code_name(code)));
-        }
-        Err(self.failed("keep its membership", self.kafka(api, code)))
-    }
-
     fn kafka(&self, api: &'static str, code: ResponseError) -> ClientError {
         ClientError::Kafka { api, subject: format!("group {}", self.group), code, message: None }
     }
@@ -430,24 +301,16 @@ impl Fence {
     }
 }
 
-/// The membership may go on with another generation.
-fn is_another_generation(code: ResponseError) -> bool {
-    matches!(code, ResponseError::RebalanceInProgress | ResponseError::IllegalGeneration)
-}
+/// A join that nobody waits for any longer: the coordinator answers nothing else on its connection before it.
+/// [`Fence::leave`], and the next join, find what it has led to.
+struct GivenUp<'a>(Option<&'a Fence>);
 
-/// The coordinator does not know this membership, or another generation has begun.
-fn is_lost(code: ResponseError) -> bool {
-    use ResponseError as E;
-    matches!(
-        code,
-        E::UnknownMemberId
-            | E::IllegalGeneration
-            | E::FencedInstanceId
-            | E::RebalanceInProgress
-            | E::GroupIdNotFound
-            | E::StaleMemberEpoch
-            | E::FencedMemberEpoch
-    )
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        if let Some(fence) = self.0 {
+            fence.drop_connection(&To::Coordinator(fence.group.clone()));
+        }
+    }
 }
 
 fn text(value: &str) -> StrBytes {

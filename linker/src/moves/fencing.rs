@@ -70,10 +70,7 @@ impl Mover {
             let interrupted = run.interrupted(record.state);
             let joined = tokio::select! {
                 joined = self.fence.join(&seen.live) => joined?,
-                interrupt = interrupted => {
-                    self.fence.give_up();
-                    return Ok(Err(interrupt));
-                }
+                interrupt = interrupted => return Ok(Err(interrupt)),
             };
             match joined {
                 Joined::Holds(hold) => {
