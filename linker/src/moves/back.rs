@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use towpath_plans::evidence::Body;
-use towpath_plans::transition::{FenceHold, GroupMove, GroupState, Position, Route};
+use towpath_plans::transition::{FenceHold, GroupMove, GroupState, Position, Route, transition};
 use towpath_wire::client::TopicPartition;
 use towpath_wire::client::admin::GroupMember;
 use towpath_wire::private::LinkGroupState;
@@ -16,31 +16,57 @@ use crate::error::{LinkerError, Side};
 use crate::groups::fence::Membership;
 use crate::groups::positions::{committed, to_committed, to_positions};
 use crate::groups::route::{from_wire, positions_of};
+use crate::state::Entry;
 
 impl Mover {
     /// While the route is `target`: the translated target positions are committed at the source, so that a lapse
     /// repeats seconds, not days. A fence that is gone is set again.
     pub(super) async fn commit_back(&self) -> Result<(), LinkerError> {
-        let record = self.record();
-        match record.fence.is_some() && self.commit_target_positions(&record).await? == Membership::Stands {
-            true => {}
-            false => self.mend_fence().await,
+        if let Membership::Gone(_) = self.commit_target_positions(&self.record()).await? {
+            self.mend_fence().await;
         }
         Ok(())
     }
 
-    /// The same while a verb is under way and the group consumes on the target. A failure is told and tried again;
-    /// a fence that is gone is for the duties to set again.
-    pub(super) async fn keep_source_up(&self, run: &mut Run<'_>, record: &GroupMove) {
+    /// The same while a verb is under way and the group consumes on the target. The duties do not act meanwhile: a
+    /// fence that is gone is set again here, in any state that rests on it. A failure is told and tried again.
+    pub(super) async fn keep_source_up(&self, run: &mut Run<'_>) {
         let now = self.link.env.elapsed();
         if run.commit_back_at.is_some_and(|due| now < due) {
             return;
         }
         run.commit_back_at = Some(now + Duration::from_millis(self.link.plan.link.sync_interval_ms));
-        if let Err(error) = self.commit_target_positions(record).await {
+        // The caller's record may be older than a fence that was set again.
+        let record = self.record();
+        let kept_up = async {
+            match self.commit_target_positions(&record).await? {
+                Membership::Stands => Ok(()),
+                Membership::Gone(_) => self.fence_again(run, &record).await,
+            }
+        };
+        if let Err(error) = kept_up.await {
             let error = error.one_line();
             tracing::info!(group = self.group.name, error, "positions are not committed at the source yet");
         }
+    }
+
+    /// Sets the fence again in the middle of a verb, whose state stays: the lapse is journaled, told and in evidence
+    /// at once, because the verb may wait for days. A crash in between finds a fence that the journal does not have,
+    /// which is a lapse again.
+    async fn fence_again(&self, run: &mut Run<'_>, record: &GroupMove) -> Result<(), LinkerError> {
+        // Its own measures: the group is delivered to on the target all the while, so this is no pause of the move.
+        let mut apart = Run::resumed(&self.link.env).of(&self.group.name, u64::MAX);
+        apart.operation = run.operation;
+        let event = self.adopt(&mut apart, record).await?;
+        let next = transition(record, &event, self.link.env.now_ms())
+            .map_err(|refused| LinkerError::Bug(refused.to_string()))?;
+        if next.record != *record {
+            self.journal(Entry::Group(Box::new(next.record))).await?;
+        }
+        self.alarm_lapse(&mut apart);
+        run.alarms.append(&mut apart.alarms);
+        self.settle_evidence(&mut apart).await;
+        Ok(())
     }
 
     /// Commits what the source has not acknowledged yet, or what somebody else has overwritten.

@@ -32,7 +32,7 @@ impl Mover {
         match effect {
             Effect::EvaluateGates => return self.preflight(run, record).await.map(Some),
             Effect::FenceSource => return self.fence_source(run, record).await,
-            Effect::QuietTarget => self.quiet_target(run, record).await?,
+            Effect::QuietTarget => self.quiet_target(run).await?,
             Effect::SetRoute { from, to } => self.set_route(run, record, (from, to)).await?,
             Effect::AwaitDrain => self.drain(run, record).await?,
             Effect::ReadFinalOffsets => return self.read_finals(run, record).await.map(Some),
@@ -88,7 +88,7 @@ impl Mover {
 
     /// Notes the target's bounds before the fence; with `fence: wait` waits until nobody is in the group, which goes
     /// on consuming meanwhile.
-    async fn quiet_target(&self, run: &mut Run<'_>, record: &GroupMove) -> Result<(), LinkerError> {
+    async fn quiet_target(&self, run: &mut Run<'_>) -> Result<(), LinkerError> {
         let partitions = self.partitions_of(&run.topics)?;
         let mut waiting_for = None;
         loop {
@@ -102,7 +102,7 @@ impl Mover {
                 let members = format_count(state.members.len(), "member");
                 run.step(format!("{WAITING_FOR}{members} to leave the target"));
             }
-            self.keep_source_up(run, record).await;
+            self.keep_source_up(run).await;
             self.link.env.sleep(super::fencing::LOOK_AGAIN).await;
         }
     }

@@ -78,12 +78,12 @@ impl Mover {
                 }
                 break;
             }
-            self.keep_source_up(run, record).await;
+            self.keep_source_up(run).await;
             self.link.env.sleep(LOOK_AGAIN).await;
         }
         // What was delivered while this looked is not delivered again should the fence end with this service.
         run.commit_back_at = None;
-        self.keep_source_up(run, record).await;
+        self.keep_source_up(run).await;
         // The fence keeps everybody out; who is there got in while it was down.
         let seen = self.fence.look().await?;
         if !seen.live.is_empty() {

@@ -293,10 +293,12 @@ pub fn with_acls() -> KafkaOptions {
         .property("allow.everyone.if.no.acl.found", "true")
 }
 
-/// Waits until an operation tells this step.
+/// Waits until an operation tells a step that begins so.
 pub async fn told(operation: &Operation, text: &str) {
     let mut view = operation.watch();
-    view.wait_for(|view| view.steps.iter().any(|step| step.text == text)).await.unwrap();
+    let told = view.wait_for(|view| view.steps.iter().any(|step| step.text.starts_with(text)));
+    let told = tokio::time::timeout(LIMIT, told).await;
+    drop(told.unwrap_or_else(|_| panic!("it does not tell {text:?}")).unwrap());
 }
 
 /// The family's plan; `how` is what it says of its group.

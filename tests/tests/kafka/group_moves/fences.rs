@@ -2,11 +2,13 @@
 
 use towpath_env::Env;
 use towpath_linker::groups::fence::{Fence, Membership};
-use towpath_plans::transition::GroupState;
+use towpath_linker::operation::exit;
+use towpath_plans::transition::{GroupState, Verb};
 use towpath_tests::kafka::{KafkaOptions, Pool};
 use towpath_tests::mirroring::connect;
+use towpath_wire::client::admin::leave_group;
 
-use crate::estate::{Estate, GROUP, Group, Moved, WAIT, hold};
+use crate::estate::{Estate, GROUP, Group, Moved, WAIT, WAITS, hold, told};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_straggler_gets_nothing_and_a_lapse_of_the_fence_is_mended_and_told() {
@@ -37,6 +39,45 @@ async fn a_straggler_gets_nothing_and_a_lapse_of_the_fence_is_mended_and_told() 
     early.wait_for_commits(1).await;
     early.stop();
     writer.stop();
+    estate.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_fence_that_goes_while_a_rollback_waits_is_set_again_and_told() {
+    let kafka = KafkaOptions::new("3.9.1");
+    let Moved { estate, mut writer, mut early, .. } = Estate::with_moved_group(kafka, WAIT).await;
+    estate.wait_for_gates(Verb::Rollback).await;
+    let rollback = estate.begin(Verb::Rollback).await;
+    told(&rollback, WAITS).await;
+    let source = connect(&estate.legacy()).await.unwrap();
+    let before = estate.record().fence.unwrap();
+    leave_group(&source, GROUP, &[&before.member_id], "a test").await.unwrap();
+    let mut straggler = Group::start(&estate.legacy(), 1);
+    told(&rollback, "fence lapse: ").await;
+    let record = estate.record();
+    let now = record.fence.unwrap();
+    assert_ne!(now.member_id, before.member_id);
+    assert_eq!(record.state, GroupState::Fencing);
+    // Whoever had come is out, and stays out.
+    let fence = Fence::new(source, Env::real(), GROUP, now.instance_id.clone());
+    early.wait_for_commits(1).await;
+    let seen = fence.look().await.unwrap();
+    assert_eq!((seen.live, seen.fence.map(|fence| fence.member_id)), (Vec::new(), Some(now.member_id)));
+    assert_eq!(estate.evidence().await.matches("fence_lapsed").count(), 1);
+
+    straggler.stop();
+    early.stop();
+    let ended = rollback.ended().await;
+    assert_eq!(ended.exit_code, Some(exit::DONE), "{ended:#?}");
+    for at in ended.outcome["moves"][0]["positions"].as_array().unwrap() {
+        let partition = at["partition"].as_i64().unwrap() as i32;
+        assert_eq!(at["target_offset"].as_i64(), early.committed(partition), "{at}");
+    }
+    let mut returned = Group::start(&estate.legacy(), 1);
+    returned.wait_for_commits(1).await;
+    returned.stop();
+    writer.stop();
+    assert_eq!(estate.record().state, GroupState::OnSource);
     estate.stop().await;
 }
 
