@@ -46,14 +46,21 @@ impl Mover {
         }
         let now = to_positions(&committed(&self.link.source.client, &self.group.name, true).await?);
         let movement = changed(&self.expected_at_source(record), &now);
+        // Told before the fence was known to be gone: it need not be one by the positions of now.
+        let told = self.memory.lock().moved;
         self.tell_movement(&movement, &run.evicted[known..]);
         let moved = self.moved(record, &now, !movement.is_empty())?;
-        let from_ms = self.memory.lock().heartbeat_ms.replace(hold.since_ms);
+        let from_ms = {
+            let mut memory = self.memory.lock();
+            let from_ms = memory.heartbeat_ms;
+            memory.fence_stands(hold.since_ms);
+            from_ms
+        };
         run.lapse = Some(Lapse {
             from_ms: from_ms.or(record.fence.as_ref().map(|hold| hold.since_ms)).unwrap_or(record.since_ms),
             to_ms: hold.since_ms,
-            moved: moved.is_some(),
-            repeated_max: self.repeated_max(&now).await,
+            moved: told || moved.is_some(),
+            repeated_max: self.repeated_max(&now, &movement).await,
         });
         Ok(Event::FenceLapsed { hold, moved })
     }
@@ -107,16 +114,18 @@ impl Mover {
         found.unwrap_or_default()
     }
 
-    /// Records between what stands at the source and what the target has committed: at most so many were
-    /// delivered on both sides.
-    async fn repeated_max(&self, now: &[Position]) -> u64 {
+    /// Records that may have been delivered on both sides, at most: from what stood at the source when the fence did
+    /// to the further one of both sides' positions.
+    async fn repeated_max(&self, now: &[Position], movement: &[(Position, i64)]) -> u64 {
         let Ok(state) = self.target.describe().await else { return 0 };
         let mut repeated = 0;
         for at in positions_of(&state) {
             let id = TopicPartition::new(at.topic.clone(), at.partition);
             let Ok(reached) = self.translate(Side::Target, &id, at.offset) else { continue };
-            let there = now.iter().find(|p| p.topic == at.topic && p.partition == at.partition);
-            repeated += there.map_or(0, |there| reached.abs_diff(there.offset));
+            let same = |p: &Position| p.topic == at.topic && p.partition == at.partition;
+            let Some(there) = now.iter().find(|p| same(p)).map(|p| p.offset) else { continue };
+            let stood = movement.iter().find(|(p, _)| same(p)).map_or(there, |(_, stood)| *stood);
+            repeated += at_most_repeated(stood, there, reached);
         }
         repeated
     }
@@ -142,6 +151,11 @@ impl Mover {
             repeated_max: lapse.repeated_max,
         });
     }
+}
+
+/// Of one partition: what stood at the source, what stands there now, and what the target has reached.
+fn at_most_repeated(stood: i64, there: i64, reached: i64) -> u64 {
+    there.max(reached).abs_diff(stood.min(there).min(reached))
 }
 
 /// A partition of the record; without a commit it stays where the record has it.
@@ -186,5 +200,15 @@ mod tests {
         assert!(changed(&expected, &[position(0, 10), position(1, 5), position(7, 99)]).is_empty());
         assert!(changed(&expected, &[position(0, 20)]).is_empty());
         assert_eq!(changed(&expected, &[position(0, 21), position(1, 5)]), [(position(0, 21), 20)]);
+    }
+
+    #[test]
+    fn sides_that_came_equally_far_have_both_delivered_what_lies_behind_the_last_known_position() {
+        // Nobody moved at the source: what the target went on from there.
+        assert_eq!(at_most_repeated(10, 10, 25), 15);
+        assert_eq!(at_most_repeated(10, 25, 25), 15);
+        assert_eq!(at_most_repeated(10, 30, 25), 20);
+        // Somebody set the group back.
+        assert_eq!(at_most_repeated(10, 3, 12), 9);
     }
 }

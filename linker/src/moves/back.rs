@@ -76,6 +76,12 @@ impl Mover {
         if state.route.map(from_wire) != Some(Route::Target) {
             return Ok(Membership::Stands);
         }
+        // Before the journal is told of other positions: after a lapse, what stands at the source is compared with
+        // those that stood there when the fence did.
+        if let gone @ Membership::Gone(_) = self.fence.heartbeat(hold).await? {
+            return Ok(gone);
+        }
+        self.fence_stands();
         let moved = self.watch(record).await?;
         let positions = self.positions_for_source(&state)?;
         // The journal knows two commits apart: the one that may stand is settled before it is told of a third.
@@ -167,7 +173,7 @@ impl Mover {
         let (mut texts, mut bodies) = (Vec::new(), Vec::new());
         for (at, expected) in moved {
             let id = TopicPartition::new(at.topic.clone(), at.partition);
-            if !self.memory.lock().told.insert((id.clone(), at.offset)) {
+            if !self.memory.lock().tell(&id, at.offset) {
                 continue;
             }
             let (from, to) = (at.offset.min(*expected), at.offset.max(*expected));

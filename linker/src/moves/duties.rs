@@ -74,7 +74,7 @@ impl Mover {
     /// The fence was confirmed just now.
     pub(super) fn fence_stands(&self) {
         let now_ms = self.link.env.now_ms();
-        self.memory.lock().heartbeat_ms = Some(now_ms);
+        self.memory.lock().fence_stands(now_ms);
         self.link.mirror.metrics.groups.fence_confirmed(&self.group.name, now_ms);
     }
 
@@ -92,7 +92,8 @@ impl Mover {
                 Ok(Membership::Stands) => {
                     self.fence_stands();
                 }
-                // A verb under way finds out by itself, where it rests on the fence.
+                // A verb under way finds out by itself: before it rests on the fence, and while the group consumes
+                // on the target (`keep_source_up`).
                 Ok(Membership::Gone(_)) => {
                     if let Ok(_acting) = self.acting.try_lock() {
                         self.mend_fence().await;

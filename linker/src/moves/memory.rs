@@ -1,6 +1,6 @@
 //! What a mover remembers between rounds of duties; nothing of it is needed after a crash.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use towpath_plans::evidence::{Actor, Body};
@@ -28,13 +28,28 @@ pub(super) struct Memory {
     /// Positions that were journaled and sent, and may stand at the source or not.
     pub(super) sent: Option<Vec<Position>>,
     pub(super) untranslated: BTreeMap<TopicPartition, u32>,
-    pub(super) told: BTreeSet<(TopicPartition, i64)>,
+    /// Somebody else's position at the source that was told last, by partition.
+    told: BTreeMap<TopicPartition, i64>,
+    /// Whether one was told since the fence was known to stand: it may be of a lapse that is found later.
+    pub(super) moved: bool,
 }
 
 impl Memory {
     /// Notes what is out of order; the same kind is told once.
     pub(super) fn alarm(&mut self, kind: &str, text: String) {
         self.alarms.insert(kind.into(), text);
+    }
+
+    /// The fence was confirmed at this time: whoever moved before did so behind it.
+    pub(super) fn fence_stands(&mut self, now_ms: i64) {
+        self.heartbeat_ms = Some(now_ms);
+        self.moved = false;
+    }
+
+    /// Somebody else committed `offset` at the source. `false`: it was told already.
+    pub(super) fn tell(&mut self, id: &TopicPartition, offset: i64) -> bool {
+        self.moved = true;
+        self.told.insert(id.clone(), offset) != Some(offset)
     }
 
     pub(super) fn keep_evidence(&mut self, actor: Option<Actor>, bodies: Vec<Body>) {
@@ -57,5 +72,25 @@ impl Memory {
         self.untranslated.clear();
         self.told.clear();
         self.way_back = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_movement_is_told_once_and_counts_for_a_lapse_until_the_fence_is_known_to_stand() {
+        let mut memory = Memory::default();
+        let id = TopicPartition::new("views", 0);
+        assert!(memory.tell(&id, 7));
+        assert!(!memory.tell(&id, 7));
+        assert!(memory.tell(&id, 8));
+        assert!(memory.moved);
+        memory.fence_stands(1_000);
+        assert!(!memory.moved);
+        // Told before, and still there: it moved behind a fence that stood in between.
+        assert!(!memory.tell(&id, 8));
+        assert_eq!(memory.told.len(), 1);
     }
 }

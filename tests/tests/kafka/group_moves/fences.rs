@@ -36,6 +36,7 @@ async fn a_straggler_gets_nothing_and_a_lapse_of_the_fence_is_mended_and_told() 
     let record = estate.record();
     assert_eq!(record.state, GroupState::OnTarget);
     assert!(estate.evidence().await.contains("fence_lapsed"));
+    assert!(estate.alarms().iter().any(|alarm| alarm.contains("and somebody committed there")));
     early.wait_for_commits(1).await;
     early.stop();
     writer.stop();
