@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use towpath_plans::transition::{GroupMove, LinkRecord, LinkState, Position, Route};
+use towpath_plans::transition::{GroupMove, GroupState, LinkRecord, LinkState, Position, Route};
 use towpath_plans::{Plan, PlanHash};
 
 use crate::operation::Request;
@@ -159,16 +159,19 @@ impl Recorded {
             let (source, target) = (&linked.source_cluster_id, &linked.target_cluster_id);
             linked.plan.uses.iter().any(|topic| carrier.carries(topic, source, target))
         };
-        let mut away = Vec::new();
+        let mut names = Vec::new();
         for (name, other) in &self.families {
             if name != family && (other.is_over() || !rests_on(other)) {
                 continue;
             }
-            for (group, _) in other.groups.iter().filter(|(_, group)| group.route() != Route::Source) {
-                away.push(if name == family { group.clone() } else { format!("{group} of family {name}") });
+            // A fence that is being set will hold members of the source.
+            let away =
+                |group: &GroupMove| group.route() != Route::Source || group.state == GroupState::Fencing;
+            for (group, _) in other.groups.iter().filter(|(_, group)| away(group)) {
+                names.push(if name == family { group.clone() } else { format!("{group} of family {name}") });
             }
         }
-        away
+        names
     }
 
     /// Takes in the next entry. An entry about a family that was never linked is ignored: it cannot be written.
@@ -213,9 +216,7 @@ impl Recorded {
 #[cfg(test)]
 mod tests {
     use towpath_plans::model::TopicSelector;
-    use towpath_plans::transition::GroupState;
-
-    use towpath_plans::transition::LinkState;
+    use towpath_plans::transition::Verb;
 
     use super::*;
 
@@ -238,6 +239,10 @@ mod tests {
             recorded.apply(&Entry::Group(Box::new(moved)));
         }
         assert_eq!(recorded.groups_away("pricing"), ["cache of family inventory", "audit"]);
+        assert_eq!(recorded.groups_away("inventory"), ["cache"]);
+        let verb = Some(Verb::Cutover);
+        let begun = GroupMove { state: GroupState::Fencing, verb, ..GroupMove::new("inventory", "cache", 1) };
+        recorded.apply(&Entry::Group(Box::new(begun)));
         assert_eq!(recorded.groups_away("inventory"), ["cache"]);
     }
 

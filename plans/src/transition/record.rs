@@ -319,8 +319,9 @@ impl GroupMove {
         match (self.state, self.verb) {
             (GroupState::OnSource | GroupState::Cancelling | GroupState::Cancelled, _) => Route::Source,
             (GroupState::OnTarget | GroupState::Completing | GroupState::Completed, _) => Route::Target,
-            (GroupState::Preflight, Some(Verb::Rollback)) => Route::Target,
-            (GroupState::Preflight, _) => Route::Source,
+            // A fence that waits for members lets them go on where they are.
+            (GroupState::Preflight | GroupState::Fencing, Some(Verb::Rollback)) => Route::Target,
+            (GroupState::Preflight | GroupState::Fencing, _) => Route::Source,
             (GroupState::Verifying, Some(Verb::Rollback)) => Route::Source,
             (GroupState::Verifying, _) => Route::Target,
             _ => Route::Draining,

@@ -3,7 +3,7 @@
 use towpath_linker::moves::GroupStatus;
 use towpath_linker::status::{FamilyStatus, PartitionStatus, ServiceStatus, TopicStatus};
 use towpath_plans::gates::Verdict;
-use towpath_plans::transition::{GroupMove, Route};
+use towpath_plans::transition::{GroupMove, GroupState, Route};
 
 use super::{NOTHING, Tone, at_most, cell, count, counted, date, duration, maybe, numbers, table, trimmed};
 
@@ -229,7 +229,7 @@ fn diff(status: &FamilyStatus) -> String {
 
 fn next(status: &FamilyStatus) -> String {
     let family = &status.family;
-    let on_source = status.groups.iter().any(|group| group.record.route() == Route::Source);
+    let on_source = status.groups.iter().any(|group| group.record.state == GroupState::OnSource);
     match status.link.state.as_str() {
         "paused" => format!("towpath resume {family}"),
         "mirroring" if on_source => format!("towpath cutover {family} --dry-run"),
@@ -305,6 +305,7 @@ fn more(all: usize, what: &str) -> String {
 mod tests {
     use serde_json::json;
     use towpath_linker::status::LinkSeen;
+    use towpath_plans::transition::Verb;
 
     use super::*;
 
@@ -377,6 +378,19 @@ mod tests {
         assert!(text.starts_with("carts: cancelled: given up"), "{text}");
         assert!(text.ends_with("towpath evidence export carts --output carts.evidence"), "{text}");
         assert!(!text.contains("lag"), "{text}");
+    }
+
+    #[test]
+    fn a_move_that_waits_for_members_shows_the_side_that_they_read_on() {
+        let mut status = sample();
+        for (group, verb) in status.groups.iter_mut().zip([Verb::Rollback, Verb::Cutover]) {
+            group.record.state = GroupState::Fencing;
+            group.record.verb = Some(verb);
+        }
+        let text = family(&status, View::default());
+        let line = |name: &str| text.lines().find(|line| line.contains(name)).unwrap_or_default();
+        assert!(line("session-ranker").contains(" target (fencing) "), "{text}");
+        assert!(line("feature-store").contains(" source (fencing) "), "{text}");
     }
 
     fn fits(text: &str) {
