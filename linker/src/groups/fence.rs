@@ -3,7 +3,8 @@
 //!
 //! Its protocol type is its own, so Apache Kafka refuses every other JoinGroup (`INCONSISTENT_GROUP_PROTOCOL`) and
 //! every commit from elsewhere (`UNKNOWN_MEMBER_ID`). It counts only after SyncGroup and a heartbeat: only then
-//! has the coordinator persisted it.
+//! has the coordinator persisted it. A join that the coordinator still holds (`group.initial.rebalance.delay.ms`, the
+//! first one of an empty group) keeps everybody out too, but ends with the coordinator: nothing may rest on it.
 
 mod renewal;
 

@@ -1,14 +1,24 @@
 //! The fence at the source: whom it keeps out, what a rebalance does to it, how it leaves, and when it lapses.
 
+use std::collections::BTreeMap;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::{GroupId, JoinGroupRequest};
+use kafka_protocol::protocol::StrBytes;
 use towpath_env::Env;
 use towpath_linker::groups::fence::{Fence, Membership};
 use towpath_linker::operation::exit;
 use towpath_plans::transition::{GroupState, Verb};
-use towpath_tests::kafka::{KafkaOptions, Pool};
+use towpath_tests::kafka::{Kafka, KafkaOptions, Pool};
 use towpath_tests::mirroring::connect;
-use towpath_wire::client::admin::leave_group;
+use towpath_tests::wait;
+use towpath_wire::client::admin::{
+    CommitAs, CommittedOffset, NewTopic, create_topic, leave_group, offset_commit,
+};
+use towpath_wire::client::{Client, To, TopicPartition};
 
-use crate::estate::{Estate, GROUP, Group, Moved, WAIT, WAITS, hold, told};
+use crate::estate::{Estate, GROUP, Group, LIMIT, Moved, TOPIC, WAIT, WAITS, hold, told};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_straggler_gets_nothing_and_a_lapse_of_the_fence_is_mended_and_told() {
@@ -125,4 +135,53 @@ async fn a_fence_leaves_by_its_own_member_id_and_a_newer_one_stays() {
     assert_eq!(old.leave(None, "a test").await.unwrap(), None);
     assert_eq!(new.look().await.unwrap().fence, None);
     Pool::shared().give_back(kafka);
+}
+
+/// A coordinator holds the first join of an empty group for `group.initial.rebalance.delay.ms`.
+async fn a_join_that_is_held_keeps_everybody_out_and_is_gone_with_its_coordinator(version: &str) {
+    let options = KafkaOptions::new(version).property("group.initial.rebalance.delay.ms", "30000");
+    let mut kafka = Kafka::start_with(options).await.unwrap();
+    let source = connect(&kafka.bootstrap()).await.unwrap();
+    create_topic(&source, NewTopic::new(TOPIC, 1)).await.unwrap();
+    let fence = Fence::new(source.clone(), Env::real(), GROUP, "towpath-fence-views".into());
+    let seen = wait::until("the join to be seen", LIMIT, async || Ok(fence.look().await?.fence));
+    tokio::select! {
+        // It tries again until the coordinator takes the join.
+        joined = hold(&fence) => panic!("it was not held: {joined:?}"),
+        seen = seen => drop(seen.unwrap()),
+    }
+    let commit = async |source: &Client| {
+        let offset = CommittedOffset { offset: 7, leader_epoch: -1, metadata: None };
+        let offsets = BTreeMap::from([(TopicPartition::new(TOPIC, 0), offset)]);
+        let each = offset_commit(source, GROUP, &CommitAs::Outsider, &offsets).await.unwrap();
+        each.into_values().next().unwrap().map_err(|error| error.code())
+    };
+    assert_eq!(commit(&source).await, Err(Some(ResponseError::UnknownMemberId)));
+    let consumer = JoinGroupRequest::default()
+        .with_group_id(GroupId(StrBytes::from_static_str(GROUP)))
+        .with_session_timeout_ms(10_000)
+        .with_protocol_type(StrBytes::from_static_str("consumer"))
+        .with_protocols(vec![
+            JoinGroupRequestProtocol::default().with_name(StrBytes::from_static_str("range")),
+        ]);
+    let answer = source.send_version(To::Coordinator(GROUP.into()), consumer, 3).await.unwrap();
+    assert_eq!(answer.error_code, ResponseError::InconsistentGroupProtocol.code());
+
+    // It was in no log: a switch that rests on it would leave the source open.
+    kafka.kill(0).await.unwrap();
+    kafka.start_again().await.unwrap();
+    let source = connect(&kafka.bootstrap()).await.unwrap();
+    assert_eq!(commit(&source).await, Ok(()));
+    let fence = Fence::new(source, Env::real(), GROUP, "towpath-fence-views".into());
+    assert_eq!(fence.look().await.unwrap().fence, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_join_that_is_held_keeps_everybody_out_and_is_gone_with_its_coordinator_on_kafka_3_9() {
+    a_join_that_is_held_keeps_everybody_out_and_is_gone_with_its_coordinator("3.9.1").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_join_that_is_held_keeps_everybody_out_and_is_gone_with_its_coordinator_on_kafka_4_1() {
+    a_join_that_is_held_keeps_everybody_out_and_is_gone_with_its_coordinator("4.1.1").await;
 }
