@@ -221,15 +221,7 @@ impl Follow {
     fn check_gone(&self, selected: &Selected<'_>) {
         for placed in self.mirror.partitions() {
             let id = &placed.replicator.id;
-            let gone = match selected.get(&id.topic) {
-                None if !self.is_long_gone(&id.topic) => continue,
-                None => "deleted",
-                Some(topic) if topic.topic_id != placed.replicator.source_topic_id => {
-                    "deleted and re-created"
-                }
-                Some(_) => continue,
-            };
-            placed.replicator.halt(Halt {
+            let halt = |gone: &str| Halt {
                 reason: format!(
                     "topic {} was {gone} on the source under the link; the mirror keeps what it holds (topic id {}, up \
                      to offset {})",
@@ -239,7 +231,16 @@ impl Follow {
                 ),
                 fix: RECREATED_FIX.into(),
                 since_ms: self.mirror.env.now_ms(),
-            });
+            };
+            let deleted = halt("deleted");
+            match selected.get(&id.topic) {
+                None if !self.is_long_gone(&id.topic) => {}
+                None => placed.replicator.halt(deleted),
+                Some(topic) if topic.topic_id != placed.replicator.source_topic_id => {
+                    placed.replicator.halt_instead_of(&deleted.reason, halt("deleted and re-created"));
+                }
+                Some(_) => {}
+            }
         }
     }
 

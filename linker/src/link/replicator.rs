@@ -285,6 +285,16 @@ impl Replicator {
         }
     }
 
+    /// As [`Replicator::halt`], and also in place of `earlier`, a reason that has turned out to be half of the story.
+    pub fn halt_instead_of(&self, earlier: &str, halt: Halt) {
+        if let Some(known) = self.state.lock().halt.as_mut().filter(|known| known.reason == earlier) {
+            tracing::info!(partition = %self.id, reason = %halt.reason, "why the mirror is halted");
+            *known = Halt { since_ms: known.since_ms, ..halt };
+            return;
+        }
+        self.halt(halt);
+    }
+
     /// A person has dealt with the reason: read on from what the target holds.
     pub fn clear(&self) {
         let mut state = self.state.lock();

@@ -257,15 +257,15 @@ async fn a_topic_re_created_under_the_link_halts_with_the_reason(sides: &Sides) 
     let link = sides.link(&[topic]).await;
     let before = sides.same(&link, topic).await;
     delete_topics(&sides.source, &[topic]).await.unwrap().remove(topic).unwrap().unwrap();
-    wait::until("the topic to be gone", CAUGHT_UP_MAX, async || {
-        let again = create_topic(&sides.source, NewTopic::new(topic, 2)).await;
-        Ok(again.is_ok().then_some(()))
+    let reason = link.halted(topic).await.unwrap();
+    assert!(reason.contains("was deleted on the source"), "{reason}");
+    create_topic(&sides.source, NewTopic::new(topic, 2)).await.unwrap();
+    produce(&sides.source, &id, 30).await.unwrap();
+    wait::until("the whole reason", CAUGHT_UP_MAX, async || {
+        Ok(link.halted(topic).await?.contains("was deleted and re-created").then_some(()))
     })
     .await
     .unwrap();
-    produce(&sides.source, &id, 30).await.unwrap();
-    let reason = link.halted(topic).await.unwrap();
-    assert!(reason.contains("re-created") || reason.contains("deleted"), "{reason}");
     link.stop().await.unwrap();
     // A new link's run says so again, and the target holds what it held.
     let link = sides.link(&[topic]).await;
