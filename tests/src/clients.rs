@@ -16,6 +16,7 @@ use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::cache;
+use crate::kafka::classes::archive_of;
 use crate::kafka::end_of;
 use crate::process::{Output, Process};
 use protocol::{Command, Event, Settings, Verb};
@@ -71,11 +72,14 @@ impl ClientKind {
                 let classes = cache::java_client(&jars, version).await?;
                 let mut program = Program::new("java");
                 program.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+                if let Some(archive) = archive_of(&jars) {
+                    program.arg(format!("-XX:SharedArchiveFile={}", archive.display()));
+                }
                 program
                     .arg(format!("-Dlog4j.configuration=file:{}", jars.join("log4j.properties").display()));
                 program
                     .arg(format!("-Dlog4j2.configurationFile={}", jars.join("log4j2.properties").display()));
-                program.arg("-cp").arg(format!("{}:{}/*", classes.display(), jars.display()));
+                program.arg("-cp").arg(format!("{}/*:{}", jars.display(), classes.display()));
                 program.arg("TowpathTestClient");
                 Ok(program)
             }

@@ -4,6 +4,7 @@
 //! ZooKeeper for 2.x. Data lives in a temporary folder: a node that was stopped or killed starts again on it.
 //! Replication factors are 1 unless `properties` say otherwise.
 
+pub(crate) mod classes;
 mod config;
 mod format;
 mod pool;
@@ -110,6 +111,13 @@ impl Kafka {
     /// When the jars can't be fetched, or the cluster is not ready in time (with the end of its log).
     pub async fn start_with(options: KafkaOptions) -> Result<Kafka> {
         let jars = cache::kafka_jars(&options.version).await?;
+        if !options.has_zookeeper() {
+            classes::make(&options.version, &jars).await?;
+        }
+        Kafka::start_from(&jars, options).await
+    }
+
+    async fn start_from(jars: &Path, options: KafkaOptions) -> Result<Kafka> {
         let folder = Folder::new("towpath-kafka-")?;
         config::write_logging(folder.path(), config::LogTo::Server)?;
         let mut nodes = Vec::new();
@@ -119,7 +127,7 @@ impl Kafka {
             let (port, controller_port) = (Port::reserve()?, Port::reserve()?);
             nodes.push(Node { id, port, controller_port, folder: node_folder, process: None });
         }
-        let mut kafka = Kafka { options, jars, folder, nodes, zookeeper: None };
+        let mut kafka = Kafka { options, jars: jars.to_owned(), folder, nodes, zookeeper: None };
         if kafka.options.has_zookeeper() {
             kafka.zookeeper = Some(kafka.start_zookeeper()?);
         }

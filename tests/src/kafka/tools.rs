@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::classes::archive_of;
 use crate::cache;
 use crate::process::output_of;
 
@@ -125,6 +126,9 @@ impl Tools {
 /// A JVM with the jars on its class path and the logging files of the folder `logging`.
 pub(super) fn java(jars: &Path, logging: &Path, jvm: &[String]) -> Command {
     let mut command = Command::new("java");
+    if let Some(archive) = archive_of(jars) {
+        command.arg(format!("-XX:SharedArchiveFile={}", archive.display()));
+    }
     command
         .args(jvm)
         .arg(format!("-Dlog4j.configuration=file:{}", logging.join("log4j.properties").display()));
