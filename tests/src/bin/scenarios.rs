@@ -1,4 +1,4 @@
-//! Runs scenarios: all of them, or those whose names contain one of the arguments. `--jobs N` at once (2),
+//! Runs scenarios: all of them, or those whose names contain one of the arguments. `--jobs N` at once (4),
 //! `--list` only names them.
 
 #![forbid(unsafe_code)]
@@ -22,7 +22,7 @@ struct Tally {
 }
 
 fn main() -> Result<ExitCode> {
-    let mut jobs = 2;
+    let mut jobs = 4;
     let mut wanted = Vec::new();
     let mut list = false;
     let mut arguments = std::env::args().skip(1);
