@@ -69,6 +69,10 @@ impl KafkaOptions {
         self
     }
 
+    fn has_acls(&self) -> bool {
+        self.properties.iter().any(|(key, _)| key == "authorizer.class.name")
+    }
+
     /// KRaft came to stay with 3.x.
     fn has_zookeeper(&self) -> bool {
         self.version.starts_with('2')

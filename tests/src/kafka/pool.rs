@@ -40,9 +40,12 @@ impl Pool {
         Kafka::start_with(options).await
     }
 
-    /// Keeps a cluster for whoever asks for its like. One that ended badly is better dropped.
+    /// Keeps a cluster for whoever asks for its like. One that ended badly is better dropped, and one with ACLs is:
+    /// the next test would be denied what this one denied.
     pub fn give_back(&self, kafka: Kafka) {
-        self.idle.lock().push(kafka);
+        if !kafka.options.has_acls() {
+            self.idle.lock().push(kafka);
+        }
     }
 
     fn idle(&self, options: &KafkaOptions) -> Option<Kafka> {

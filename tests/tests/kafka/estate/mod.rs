@@ -12,6 +12,7 @@ use std::time::Duration;
 pub use live::{Group, Writer};
 pub use sheet::Sheet;
 
+use kafka_protocol::ResponseError;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -28,7 +29,7 @@ use towpath_tests::kafka::{Kafka, KafkaOptions, Pool, Tool};
 use towpath_tests::mirroring::{broker, connect};
 use towpath_tests::wait;
 use towpath_wire::client::TopicPartition;
-use towpath_wire::client::admin::{CommittedOffset, NewTopic, create_topic, offset_fetch_all};
+use towpath_wire::client::admin::{CommittedOffset, NewTopic, create_topic, leave_group, offset_fetch_all};
 
 pub const TOPIC: &str = "views";
 pub const GROUP: &str = "ranker";
@@ -199,6 +200,15 @@ impl Estate {
     pub async fn deny_service(&self) {
         self.acl(&["--add", "--allow-principal", "User:*", "--operation", "All"]).await;
         self.acl(&[&["--add"], &DENIED[..]].concat()).await;
+        // The controller knows it before the broker does.
+        let source = connect(&self.legacy()).await.unwrap();
+        wait::until("the source to deny the service", LIMIT, async || {
+            let refused = leave_group(&source, GROUP, &["nobody"], "a test").await.err();
+            let refused = refused.and_then(|error| error.code());
+            Ok((refused == Some(ResponseError::GroupAuthorizationFailed)).then_some(()))
+        })
+        .await
+        .unwrap();
     }
 
     /// And the service again.
