@@ -25,7 +25,7 @@ impl Folder {
     /// The file system's.
     pub fn new(prefix: &str) -> Result<Folder> {
         // What still writes there dies at the same time, or a moment later.
-        const KEEP: &str = "trap '' INT TERM; read -r _; until rm -rf \"$1\" 2>/dev/null; do :; done";
+        const KEEP: &str = "trap '' INT TERM; read -r _; until rm -rf \"$1\" 2>/dev/null; do sleep 0.1; done";
         let folder = tempfile::Builder::new().prefix(prefix).tempdir()?;
         let mut command = Command::new("sh");
         command.args(["-c", KEEP, "keeper"]).arg(folder.path());

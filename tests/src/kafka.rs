@@ -84,10 +84,11 @@ impl KafkaOptions {
 pub struct Kafka {
     options: KafkaOptions,
     jars: PathBuf,
-    folder: Folder,
     nodes: Vec<Node>,
     /// Of 2.x: its process and port.
     zookeeper: Option<(Process, Port)>,
+    // Behind the processes that write there: fields are dropped in this order.
+    folder: Folder,
 }
 
 /// One broker: what stays while its process comes and goes.

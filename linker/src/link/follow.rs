@@ -221,23 +221,22 @@ impl Follow {
     fn check_gone(&self, selected: &Selected<'_>) {
         for placed in self.mirror.partitions() {
             let id = &placed.replicator.id;
+            let was = |gone: &str| format!("topic {} was {gone} on the source", id.topic);
             let halt = |gone: &str| Halt {
                 reason: format!(
-                    "topic {} was {gone} on the source under the link; the mirror keeps what it holds (topic id {}, up \
-                     to offset {})",
-                    id.topic,
+                    "{} under the link; the mirror keeps what it holds (topic id {}, up to offset {})",
+                    was(gone),
                     placed.replicator.source_topic_id,
                     placed.replicator.positions().target_log_end
                 ),
                 fix: RECREATED_FIX.into(),
                 since_ms: self.mirror.env.now_ms(),
             };
-            let deleted = halt("deleted");
             match selected.get(&id.topic) {
                 None if !self.is_long_gone(&id.topic) => {}
-                None => placed.replicator.halt(deleted),
+                None => placed.replicator.halt(halt("deleted")),
                 Some(topic) if topic.topic_id != placed.replicator.source_topic_id => {
-                    placed.replicator.halt_instead_of(&deleted.reason, halt("deleted and re-created"));
+                    placed.replicator.halt_instead_of(&was("deleted"), halt("deleted and re-created"));
                 }
                 Some(_) => {}
             }

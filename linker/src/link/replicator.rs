@@ -285,13 +285,16 @@ impl Replicator {
         }
     }
 
-    /// As [`Replicator::halt`], and also in place of `earlier`, a reason that has turned out to be half of the story.
+    /// As [`Replicator::halt`], and also in place of a reason that begins with `earlier`: half of the story.
     pub fn halt_instead_of(&self, earlier: &str, halt: Halt) {
-        if let Some(known) = self.state.lock().halt.as_mut().filter(|known| known.reason == earlier) {
+        let mut state = self.state.lock();
+        let half_told = |known: &&mut Halt| known.reason.starts_with(earlier);
+        if let Some(known) = state.halt.as_mut().filter(half_told) {
             tracing::info!(partition = %self.id, reason = %halt.reason, "why the mirror is halted");
             *known = Halt { since_ms: known.since_ms, ..halt };
             return;
         }
+        drop(state);
         self.halt(halt);
     }
 

@@ -39,6 +39,8 @@ impl Mover {
         // The caller's record may be older than a fence that was set again.
         let record = self.record();
         let kept_up = async {
+            // Whoever has taken over commits and fences from now on.
+            self.link.journal.check_mine()?;
             match self.commit_target_positions(&record).await? {
                 Membership::Stands => Ok(()),
                 Membership::Gone(_) => self.fence_again(run, &record).await,
@@ -51,20 +53,26 @@ impl Mover {
     }
 
     /// Sets the fence again in the middle of a verb, whose state stays: the lapse is journaled, told and in evidence
-    /// at once, because the verb may wait for days. A crash in between finds a fence that the journal does not have,
-    /// which is a lapse again.
+    /// as soon as it is journaled, because the verb may wait for days. A crash before that finds a fence that the
+    /// journal does not have, which is a lapse again.
     async fn fence_again(&self, run: &mut Run<'_>, record: &GroupMove) -> Result<(), LinkerError> {
+        let _whole = self.refencing.lock().await;
         // Its own measures: the group is delivered to on the target all the while, so this is no pause of the move.
         let mut apart = Run::resumed(&self.link.env).of(&self.group.name, u64::MAX);
         apart.operation = run.operation;
-        let event = self.adopt(&mut apart, record).await?;
+        let adopted = self.adopt(&mut apart, record).await;
+        // Whoever was put out is told whatever became of the rest: the next look does not find them.
+        for alarm in apart.alarms.drain(..) {
+            self.memory.lock().alarm("stragglers", alarm.clone());
+            run.alarms.push(alarm);
+        }
+        let event = adopted?;
         let next = transition(record, &event, self.link.env.now_ms())
             .map_err(|refused| LinkerError::Bug(refused.to_string()))?;
         if next.record != *record {
             self.journal(Entry::Group(Box::new(next.record))).await?;
         }
         self.alarm_lapse(&mut apart);
-        run.alarms.append(&mut apart.alarms);
         self.settle_evidence(&mut apart).await;
         Ok(())
     }

@@ -145,11 +145,12 @@ impl Mover {
             failpoint::pass(record.verb, Edge::Before, Point::Effect(*effect));
             let performed = match waits(*effect) {
                 true => {
-                    let interrupted = run.interrupted(record.state);
+                    let interrupted = self.unless_refencing(run.interrupted(record.state));
+                    let stopped = self.unless_refencing(self.stop.cancelled());
                     tokio::select! {
                         performed = self.perform(run, record, *effect) => performed,
                         interrupt = interrupted => Ok(Some(interrupt.event())),
-                        () = self.stop.cancelled() => Err(stopping()),
+                        () = stopped => Err(stopping()),
                     }
                 }
                 false => self.perform(run, record, *effect).await,
@@ -164,6 +165,14 @@ impl Mover {
             }
         }
         Ok(None)
+    }
+
+    /// What ends a step that waits, but not while the step sets the fence again: a membership that the journal does
+    /// not have would be one more lapse.
+    async fn unless_refencing<T>(&self, ending: impl Future<Output = T>) -> T {
+        let ended = ending.await;
+        drop(self.refencing.lock().await);
+        ended
     }
 
     /// The fence could not be looked at. Nothing that rests on it is done before it is: the source may have moved on.
@@ -192,7 +201,7 @@ impl Mover {
     }
 }
 
-/// Effects that only look and wait: they may be dropped half-way.
+/// Effects that look and wait: they may be dropped half-way, though not while they set the fence again.
 fn waits(effect: Effect) -> bool {
     matches!(
         effect,

@@ -74,6 +74,8 @@ pub struct Mover {
     pub(super) acting: tokio::sync::Mutex<()>,
     /// Held by a verb for its whole time: a second one is refused, not queued.
     pub(super) verbs: tokio::sync::Mutex<()>,
+    /// Held while the fence is set again in the middle of a step: until then the step is not dropped.
+    pub(super) refencing: tokio::sync::Mutex<()>,
     /// Whether what a crash left half done is ended, and duties are followed.
     pub(super) ready: watch::Sender<bool>,
     /// The service stops, or another mover takes the place of this one: effects are not begun any more.
@@ -103,6 +105,7 @@ impl Mover {
             status: RwLock::default(),
             acting: tokio::sync::Mutex::new(()),
             verbs: tokio::sync::Mutex::new(()),
+            refencing: tokio::sync::Mutex::new(()),
             ready: watch::Sender::new(false),
             stop: CancellationToken::new(),
         })
@@ -111,6 +114,8 @@ impl Mover {
     /// Declares the group at the target, ends what a crash left half done, then follows: syncs positions while the
     /// route is `source`, heartbeats the fence and commits back while it is `target`. Until `stop`.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        // However it ends, cut short or in a panic: nobody gets a turn any more.
+        let _ended = self.stop.clone().drop_guard();
         let stopped = async {
             stop.cancelled().await;
             // A verb that is under way ends at its next step; recovery goes on from the journal.

@@ -157,7 +157,9 @@ impl Service {
         };
         let after = self.cancelled(&before, event)?;
         self.journal.append(Entry::Link(after.clone())).await?;
-        self.families.write().remove(family);
+        if let Some(Family::Starting(starting)) = self.families.write().remove(family) {
+            starting.leave.cancel();
+        }
         operation.step(None, "the family is given up; the mirror topics stay as they are");
         let bodies: Vec<Body> = held.map(|sentence| Body::Noted { sentence }).into_iter().collect();
         let bodies = [bodies, vec![watch::changed(&before, &after, event)]].concat();

@@ -74,8 +74,9 @@ impl Service {
         let leave = self.set_starting(&family, "its mirror topics are being made");
         let record = self.record_of(&family)?;
         let started = tokio::select! {
-            started = self.start(&record) => started,
+            biased;
             () = leave.cancelled() => return Ok(left(&family)),
+            started = self.start(&record) => started,
         };
         match started {
             Ok(running) => {

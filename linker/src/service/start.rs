@@ -102,6 +102,10 @@ impl Service {
         loop {
             let turn = self.turns.take(name).await;
             let Ok(record) = self.record_of(name) else { return };
+            // Whoever gave it up had the turn before.
+            if record.is_over() || leave.is_cancelled() {
+                return;
+            }
             match self.start(&record).await {
                 Ok(running) => {
                     self.families.write().insert(name.to_owned(), Family::Running(running));

@@ -20,7 +20,7 @@ use towpath_broker::Broker;
 use towpath_env::Env;
 use towpath_linker::config::ServiceConfig;
 use towpath_linker::groups::fence::{Fence, Joined};
-use towpath_linker::operation::{Ending, Operation, Request, exit};
+use towpath_linker::operation::{Ending, Operation, OperationView, Request, exit};
 use towpath_linker::service::Service;
 use towpath_plans::evidence::Actor;
 use towpath_plans::gates::{DiffObserved, Verdict};
@@ -306,9 +306,10 @@ pub fn with_acls() -> KafkaOptions {
 /// Waits until an operation tells a step that begins so.
 pub async fn told(operation: &Operation, text: &str) {
     let mut view = operation.watch();
-    let told = view.wait_for(|view| view.steps.iter().any(|step| step.text.starts_with(text)));
-    let told = tokio::time::timeout(LIMIT, told).await;
-    drop(told.unwrap_or_else(|_| panic!("it does not tell {text:?}")).unwrap());
+    let tells = |view: &OperationView| view.steps.iter().any(|step| step.text.starts_with(text));
+    let told = view.wait_for(|view| tells(view) || view.exit_code.is_some());
+    let told = tokio::time::timeout(LIMIT, told).await.map(|told| told.unwrap().clone());
+    assert!(told.as_ref().is_ok_and(tells), "it does not tell {text:?}: {told:?}");
 }
 
 /// The family's plan; `how` is what it says of its group.

@@ -40,7 +40,7 @@ async fn a_live_group_is_evicted_moved_and_rolled_back(version: &str, settings: 
     assert!(back["pause_ms"].is_u64(), "{back:#}");
     let mut late = early;
     late.stop();
-    let returned = Group::start(&estate.legacy(), 3);
+    let mut returned = Group::start(&estate.legacy(), 3);
     returned.wait_for_commits(3).await;
     for at in back["positions"].as_array().unwrap() {
         let partition = at["partition"].as_i64().unwrap() as i32;
@@ -49,6 +49,7 @@ async fn a_live_group_is_evicted_moved_and_rolled_back(version: &str, settings: 
     }
     let ends = writer.stop();
     returned.wait_until_committed(&ends).await;
+    returned.stop();
     let all: Vec<_> = [&group, &late, &returned].iter().flat_map(|group| group.offsets()).collect();
     for (partition, end) in ends {
         for offset in 0..end {
@@ -81,7 +82,8 @@ async fn a_live_group_of_kip_848_is_evicted_moved_and_rolled_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_pause_that_would_become_too_long_undoes_the_move_and_the_group_goes_on() {
     let kafka = KafkaOptions::new("3.9.1");
-    let (estate, mut writer, group) = Estate::with_live_group(kafka, "fence: evict, pause_max: 1ms").await;
+    let (estate, mut writer, mut group) =
+        Estate::with_live_group(kafka, "fence: evict, pause_max: 1ms").await;
     let early = Group::start(&estate.towpath(), 1);
     estate.wait_for_gates(Verb::Cutover).await;
     let ending = estate.execute(Verb::Cutover, request()).await;
@@ -92,6 +94,7 @@ async fn a_pause_that_would_become_too_long_undoes_the_move_and_the_group_goes_o
     // The evicted member comes back by itself: the fence did not stand long enough to stop it.
     group.wait_for_commits(1).await;
     assert_eq!(early.delivered(), 0);
+    group.stop();
     writer.stop();
     estate.stop().await;
 }
