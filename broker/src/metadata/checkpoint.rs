@@ -19,7 +19,7 @@ use super::varint::{Reader, Unreadable, put_bytes, put_u64, put_uuid};
 
 const FORMAT: u8 = 1;
 /// Fewest bytes that a written object takes.
-const OBJECT_BYTES_MIN: usize = 18;
+const OBJECT_BYTES_MIN: usize = 20;
 
 type Configs = BTreeMap<String, BTreeMap<String, String>>;
 
@@ -34,6 +34,7 @@ struct State {
     brokers: Arc<BTreeMap<i32, BrokerImage>>,
     wals: Arc<BTreeMap<i32, WalImage>>,
     barred: Arc<BTreeMap<ObjectId, u64>>,
+    born_floor: u64,
     next_producer_id: i64,
 }
 
@@ -48,6 +49,7 @@ pub(super) fn encode(image: &Image) -> Bytes {
         brokers: image.brokers.clone(),
         wals: image.wals.clone(),
         barred: image.barred.clone(),
+        born_floor: image.born_floor,
         next_producer_id: image.next_producer_id,
     };
     // Strings, numbers and maps with keys that read as strings: nothing that JSON cannot hold.
@@ -63,6 +65,8 @@ pub(super) fn encode(image: &Image) -> Bytes {
         put_uuid(&mut out, id.0);
         put_u64(&mut out, object.size_bytes);
         put_u64(&mut out, u64::from(object.live_ranges));
+        out.put_u8(object.generation);
+        put_u64(&mut out, object.layer);
     }
     // By name, so that one image has one form.
     let topics = image.topics_by_name.values().filter_map(|topic| image.segments.get(&topic.id));
@@ -81,7 +85,7 @@ pub(super) fn decode(version: u64, bytes: Bytes) -> Result<Image, Unreadable> {
     let count = reader.count(OBJECT_BYTES_MIN)?;
     let objects = (0..count).map(|_| {
         let id = ObjectId(reader.uuid()?);
-        Ok((id, ObjectImage { size_bytes: reader.u64()?, live_ranges: reader.u32()? }))
+        Ok((id, read_object(&mut reader)?))
     });
     let objects = Arc::new(objects.collect::<Result<_, _>>()?);
     let ranges = read_ranges(&mut reader)?;
@@ -95,6 +99,7 @@ pub(super) fn decode(version: u64, bytes: Bytes) -> Result<Image, Unreadable> {
         wals: state.wals,
         objects,
         barred: state.barred,
+        born_floor: state.born_floor,
         next_producer_id: state.next_producer_id,
         ..Image::default()
     };
@@ -107,6 +112,11 @@ pub(super) fn decode(version: u64, bytes: Bytes) -> Result<Image, Unreadable> {
         Arc::make_mut(partition.ok_or(Unreadable("a range belongs to no partition"))?).push(range);
     }
     Ok(image)
+}
+
+fn read_object(reader: &mut Reader) -> Result<ObjectImage, Unreadable> {
+    let (size_bytes, live_ranges) = (reader.u64()?, reader.u32()?);
+    Ok(ObjectImage { size_bytes, live_ranges, generation: reader.u8()?, layer: reader.u64()? })
 }
 
 fn add_topics(image: &mut Image, topics: Vec<Arc<TopicImage>>) {

@@ -37,6 +37,9 @@ pub struct Image {
     pub objects: Arc<HashMap<ObjectId, ObjectImage>>,
     /// Objects that may never be committed (again), because they are about to be deleted or are deleted.
     pub barred: Arc<BTreeMap<ObjectId, u64>>,
+    /// Objects that were begun when fewer slots than this were applied can't be committed any more: one of them may
+    /// have been deleted and forgotten. Only rises.
+    pub born_floor: u64,
     /// The first producer id that nobody has taken.
     pub next_producer_id: i64,
     pub(super) segments: Arc<HashMap<Uuid, Arc<TopicSegments>>>,
@@ -135,6 +138,7 @@ impl Default for Image {
             wals: Arc::default(),
             objects: Arc::default(),
             barred: Arc::default(),
+            born_floor: 0,
             next_producer_id: PRODUCER_ID_FIRST,
             segments: Arc::default(),
         }
@@ -171,6 +175,20 @@ impl Image {
     /// broker. A rejected entry changes nothing.
     pub fn apply(&mut self, entry: &Entry) -> Result<(), Rejection> {
         entry.apply(self)
+    }
+
+    /// Whether an object that was begun when `born` slots were applied may be committed now.
+    pub(super) fn may_commit(&self, object: ObjectId, born: u64) -> Result<(), Rejection> {
+        if self.barred.contains_key(&object) {
+            return Err(Rejection::ObjectBarred(object));
+        }
+        if self.objects.contains_key(&object) {
+            return Err(Rejection::ObjectExists(object));
+        }
+        if born < self.born_floor {
+            return Err(Rejection::ObjectLate { object, born, floor: self.born_floor });
+        }
+        Ok(())
     }
 
     /// Changes one topic in both maps; `None` when it does not exist.

@@ -116,6 +116,11 @@ pub struct ObjectImage {
     pub size_bytes: u64,
     /// How many ranges of the index still point into it; at zero it may be barred and deleted.
     pub live_ranges: u32,
+    /// How often its bytes were merged: 0 as uploaded.
+    pub generation: u8,
+    /// Orders the objects of a generation by age: the entry that committed it, or the youngest object that was
+    /// merged into it. All objects that one merge makes of the same sources have the same.
+    pub layer: u64,
 }
 
 /// Fewest bytes that a written range takes.

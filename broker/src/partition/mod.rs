@@ -19,6 +19,8 @@ mod open;
 mod producers;
 mod read;
 mod registry;
+#[allow(dead_code)] // its callers, merging and compaction, come next
+mod replace;
 mod shared;
 mod snapshot;
 mod state;

@@ -23,6 +23,7 @@ pub(crate) const TOPIC: Uuid = Uuid::from_u128(7);
 mod concurrent;
 mod model;
 mod panics;
+mod replace;
 mod rules;
 
 /// A broker's storage whose process can be restarted.
@@ -43,9 +44,17 @@ impl World {
     }
 
     pub async fn with(configs: &[(&str, &str)], change: impl FnOnce(&mut StorageConfig)) -> World {
+        World::on(Arc::new(InMemory::new()), Env::real(), configs, change).await
+    }
+
+    /// On this store.
+    pub async fn on(
+        store: Arc<dyn ObjectStore>,
+        env: Env,
+        configs: &[(&str, &str)],
+        change: impl FnOnce(&mut StorageConfig),
+    ) -> World {
         let files = FaultyFileSystem::default();
-        let env = Env::real();
-        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let metadata = Metadata::open(store.clone(), env.clone(), 1).await.unwrap();
         let configs = configs.iter().map(|(name, value)| (name.to_string(), value.to_string()));
         let topic = TopicCreated {

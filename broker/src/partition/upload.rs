@@ -18,11 +18,12 @@ use super::registry::Inner;
 use super::snapshot::SnapshotBuilder;
 use crate::metadata::entry::{Entry, Rejection, SegmentCommitted, WalTrim};
 use crate::metadata::{ObjectId, ProposeError};
-use crate::storage::{SegmentBuilder, SegmentStore};
+use crate::storage::SegmentBuilder;
 
 /// What goes up together.
 struct Cut {
-    object: ObjectId,
+    /// How many slots of the metadata were applied when the object was named.
+    born: u64,
     segment: SegmentBuilder,
     snapshot: Bytes,
     snapshot_key: String,
@@ -83,13 +84,15 @@ impl Inner {
         if durable.wait_for(|below| *below >= cut.durable_to).await.is_err() {
             return;
         }
-        let (chunks, size_bytes, ranges) = cut.segment.finish();
-        self.shared.segments.put(&SegmentStore::segment_key(cut.object), chunks).await;
+        let mut segment = cut.segment.finish();
+        let (object, size_bytes) = (segment.object, segment.size_bytes);
+        let ranges = std::mem::take(&mut segment.ranges);
+        self.shared.segments.put_segment(segment).await;
         self.shared.segments.put(&cut.snapshot_key, vec![cut.snapshot]).await;
         let node_id = self.shared.config.node_id;
         let before = self.shared.metadata.image().wal(node_id).and_then(|wal| wal.snapshot.clone());
         let trim = WalTrim { node_id, trimmed_to: cut.trim_to, snapshot: Some(cut.snapshot_key.clone()) };
-        let entry = SegmentCommitted { object: cut.object, size_bytes, ranges, wal: Some(trim) };
+        let entry = SegmentCommitted { object, born: cut.born, size_bytes, ranges, wal: Some(trim) };
         if !self.commit(entry).await {
             return;
         }
@@ -106,7 +109,7 @@ impl Inner {
 
     /// Takes what is not uploaded from every partition, with its state at exactly that point.
     fn cut(&self) -> Cut {
-        let object = ObjectId(self.shared.env.uuid());
+        let (born, object) = (self.shared.metadata.image().version, ObjectId(self.shared.env.uuid()));
         // Read first: a record below this was applied by its partition before that partition is locked below.
         let trim_to = self.shared.wal.next_sequence();
         let mut segment = SegmentBuilder::new(object);
@@ -132,7 +135,7 @@ impl Inner {
             parts.push(Part { partition, end, applied_below, bytes });
         }
         Cut {
-            object,
+            born,
             segment,
             snapshot: snapshot.finish(),
             snapshot_key: format!("snapshots/{}/{trim_to:020}-{object}", self.shared.config.node_id),
@@ -153,6 +156,13 @@ impl Inner {
                     return true;
                 }
                 Err(ProposeError::Closed) => return false,
+                // The upload took longer than the grace, and who collects orphans may have taken it for one.
+                Err(ProposeError::Rejected(
+                    rejection @ (Rejection::ObjectBarred(_) | Rejection::ObjectLate { .. }),
+                )) => {
+                    tracing::info!(%rejection, "a segment goes up anew");
+                    return false;
+                }
                 Err(error @ ProposeError::Rejected(_)) => {
                     tracing::error!(%error, object = %entry.object, "a segment was not taken; it goes up anew");
                     self.shared.env.sleep(RetryPolicy::FOREVER.delay_max).await;

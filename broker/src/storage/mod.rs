@@ -16,6 +16,6 @@ pub use wal::{
     WalOpenError, WalRecord,
 };
 
-pub(crate) use segment::SegmentBuilder;
+pub(crate) use segment::{Cover, SegmentBuilder};
 #[cfg(test)]
 pub(crate) use wal::FaultyFileSystem;

@@ -142,6 +142,7 @@ fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unreadable> {
 fn write_committed(entry: &SegmentCommitted) -> Vec<u8> {
     let mut out = BytesMut::with_capacity(64 + entry.ranges.len() * 24);
     put_uuid(&mut out, entry.object.0);
+    put_u64(&mut out, entry.born);
     put_u64(&mut out, entry.size_bytes);
     match &entry.wal {
         None => out.put_u8(0),
@@ -160,7 +161,7 @@ fn write_committed(entry: &SegmentCommitted) -> Vec<u8> {
 
 fn read_committed(body: Bytes) -> Result<SegmentCommitted, Unreadable> {
     let mut reader = Reader::new(body);
-    let (object, size_bytes) = (ObjectId(reader.uuid()?), reader.u64()?);
+    let (object, born, size_bytes) = (ObjectId(reader.uuid()?), reader.u64()?, reader.u64()?);
     let wal = match reader.u8()? {
         0 => None,
         has @ (1 | 2) => {
@@ -170,12 +171,14 @@ fn read_committed(body: Bytes) -> Result<SegmentCommitted, Unreadable> {
         }
         _ => return Err(Unreadable("a WAL boundary is not of its kind")),
     };
-    Ok(SegmentCommitted { object, size_bytes, ranges: read_ranges(&mut reader)?, wal })
+    Ok(SegmentCommitted { object, born, size_bytes, ranges: read_ranges(&mut reader)?, wal })
 }
 
 fn write_merged(entry: &SegmentsMerged) -> Vec<u8> {
     let mut out = BytesMut::with_capacity(64 + entry.ranges.len() * 24 + entry.replaced.len() * 16);
     put_uuid(&mut out, entry.object.0);
+    put_u64(&mut out, entry.born);
+    out.put_u8(entry.generation);
     put_u64(&mut out, entry.size_bytes);
     put_u64(&mut out, entry.replaced.len() as u64);
     for object in &entry.replaced {
@@ -187,10 +190,12 @@ fn write_merged(entry: &SegmentsMerged) -> Vec<u8> {
 
 fn read_merged(body: Bytes) -> Result<SegmentsMerged, Unreadable> {
     let mut reader = Reader::new(body);
-    let (object, size_bytes) = (ObjectId(reader.uuid()?), reader.u64()?);
+    let (object, born) = (ObjectId(reader.uuid()?), reader.u64()?);
+    let (generation, size_bytes) = (reader.u8()?, reader.u64()?);
     let count = reader.count(16)?;
     let replaced = (0..count).map(|_| Ok(ObjectId(reader.uuid()?))).collect::<Result<_, _>>()?;
-    Ok(SegmentsMerged { object, size_bytes, ranges: read_ranges(&mut reader)?, replaced })
+    let ranges = read_ranges(&mut reader)?;
+    Ok(SegmentsMerged { object, born, generation, size_bytes, ranges, replaced })
 }
 
 fn text(bytes: Bytes) -> Result<String, Unreadable> {
@@ -224,8 +229,16 @@ mod tests {
             TopicDeleted { topic_id: id }.into(),
             PartitionsAdded { topic_id: id, total: 5 }.into(),
             ConfigsAltered { resource, set: configs("x"), removed: vec!["y".to_owned()] }.into(),
-            SegmentCommitted { object, size_bytes: 9, ranges: Vec::new(), wal }.into(),
-            SegmentsMerged { object, size_bytes: 9, ranges: Vec::new(), replaced: vec![object] }.into(),
+            SegmentCommitted { object, born: 3, size_bytes: 9, ranges: Vec::new(), wal }.into(),
+            SegmentsMerged {
+                object,
+                born: 4,
+                generation: 2,
+                size_bytes: 9,
+                ranges: Vec::new(),
+                replaced: vec![object],
+            }
+            .into(),
             LogStartAdvanced { topic_id: id, partition: 1, offset: i64::MAX }.into(),
             LeaderEpochRaised { topic_id: id, partition: 1, epoch: 4, start_offset: 5 }.into(),
             BrokerRegistered { node_id: 1, host: "h".into(), port: 9092, rack: None }.into(),
@@ -273,7 +286,8 @@ mod tests {
             checksum: 0xdead_beef,
         };
         let ranges = (0..10_000).map(range).collect();
-        let entry = Entry::from(SegmentCommitted { object, size_bytes: 50_000_000, ranges, wal: None });
+        let entry =
+            Entry::from(SegmentCommitted { object, born: 0, size_bytes: 50_000_000, ranges, wal: None });
         let encoded = encode_group(std::slice::from_ref(&entry));
         assert!(encoded.len() < 240_000, "{} bytes", encoded.len());
         assert_eq!(decode_slot(encode_slot(&[encoded])).unwrap(), [[entry]]);
@@ -283,7 +297,7 @@ mod tests {
         #[test]
         fn any_ranges_read_back(ranges in prop::collection::vec(any_range(), 0..50)) {
             let object = ObjectId(Uuid::from_u128(9));
-            let entry = Entry::from(SegmentCommitted { object, size_bytes: 1, ranges, wal: None });
+            let entry = Entry::from(SegmentCommitted { object, born: 0, size_bytes: 1, ranges, wal: None });
             let decoded = decode_slot(encode_slot(&[encode_group(std::slice::from_ref(&entry))]));
             prop_assert_eq!(decoded.unwrap(), vec![vec![entry]]);
         }

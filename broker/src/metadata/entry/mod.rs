@@ -272,6 +272,18 @@ pub enum Rejection {
     /// The object was barred before it was committed.
     #[error("object {0} was barred for deletion before this commit; write its data under a new id")]
     ObjectBarred(ObjectId),
+    /// The object was begun so long ago that it may have been deleted as an orphan meanwhile.
+    #[error(
+        "object {object} was begun at entry {born}, and only those begun at {floor} or later can be committed; write its data under a new id"
+    )]
+    ObjectLate {
+        /// The object refused.
+        object: ObjectId,
+        /// How many slots were applied when it was begun.
+        born: u64,
+        /// The floor.
+        floor: u64,
+    },
     /// The object is committed already.
     #[error("object {0} is committed already")]
     ObjectExists(ObjectId),

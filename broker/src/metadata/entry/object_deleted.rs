@@ -8,7 +8,8 @@ use super::Rejection;
 use crate::metadata::image::Image;
 use crate::metadata::segments::ObjectId;
 
-/// Forgets a barred object after it was deleted and no commit of it can be under way any more.
+/// Forgets a barred object after it was deleted. A commit of it that is still under way, or a put that arrives only
+/// now, must not bring it back: from here on nothing that was begun before it was barred can be committed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectDeleted {
     /// The object.
@@ -17,10 +18,10 @@ pub struct ObjectDeleted {
 
 impl ObjectDeleted {
     pub(super) fn apply(&self, image: &mut Image) -> Result<(), Rejection> {
-        if !image.barred.contains_key(&self.object) {
+        let Some(barred_at) = Arc::make_mut(&mut image.barred).remove(&self.object) else {
             return Err(Rejection::ObjectNotBarred(self.object));
-        }
-        Arc::make_mut(&mut image.barred).remove(&self.object);
+        };
+        image.born_floor = image.born_floor.max(barred_at + 1);
         Ok(())
     }
 }

@@ -14,6 +14,8 @@ use crate::metadata::segments::{ObjectId, ObjectImage, SegmentRange};
 pub struct SegmentCommitted {
     /// The object, already durable.
     pub object: ObjectId,
+    /// How many slots the writer had applied when it began the object. See [`Image::born_floor`].
+    pub born: u64,
     /// Its whole size.
     pub size_bytes: u64,
     /// What it holds; each range names the same object.
@@ -35,12 +37,7 @@ pub struct WalTrim {
 
 impl SegmentCommitted {
     pub(super) fn apply(&self, image: &mut Image) -> Result<(), Rejection> {
-        if image.barred.contains_key(&self.object) {
-            return Err(Rejection::ObjectBarred(self.object));
-        }
-        if image.objects.contains_key(&self.object) {
-            return Err(Rejection::ObjectExists(self.object));
-        }
+        image.may_commit(self.object, self.born)?;
         if let Some(trim) = &self.wal {
             trim.check(image)?;
         }
@@ -61,8 +58,9 @@ impl SegmentCommitted {
                 live_ranges += 1;
             }
         }
-        Arc::make_mut(&mut image.objects)
-            .insert(self.object, ObjectImage { size_bytes: self.size_bytes, live_ranges });
+        let (size_bytes, layer) = (self.size_bytes, image.version);
+        let held = ObjectImage { size_bytes, live_ranges, generation: 0, layer };
+        Arc::make_mut(&mut image.objects).insert(self.object, held);
         if let Some(trim) = &self.wal {
             trim.apply(image);
         }

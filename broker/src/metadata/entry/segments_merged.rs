@@ -13,6 +13,10 @@ use crate::metadata::segments::{ObjectId, ObjectImage, SegmentRange};
 pub struct SegmentsMerged {
     /// The new object, already durable.
     pub object: ObjectId,
+    /// How many slots the writer had applied when it began the object. See [`Image::born_floor`].
+    pub born: u64,
+    /// How often its bytes were merged, this time included.
+    pub generation: u8,
     /// Its whole size.
     pub size_bytes: u64,
     /// What it holds. Each covers exactly the offsets of a run of ranges that it replaces.
@@ -23,12 +27,7 @@ pub struct SegmentsMerged {
 
 impl SegmentsMerged {
     pub(super) fn apply(&self, image: &mut Image) -> Result<(), Rejection> {
-        if image.barred.contains_key(&self.object) {
-            return Err(Rejection::ObjectBarred(self.object));
-        }
-        if image.objects.contains_key(&self.object) {
-            return Err(Rejection::ObjectExists(self.object));
-        }
+        image.may_commit(self.object, self.born)?;
         if !self.ranges.iter().any(|range| self.run(image, range).is_some()) {
             return Err(Rejection::NothingToReplace(self.object));
         }
@@ -44,8 +43,11 @@ impl SegmentsMerged {
                 image.unreference(gone.into_iter().map(|range| range.object));
             }
         }
-        Arc::make_mut(&mut image.objects)
-            .insert(self.object, ObjectImage { size_bytes: self.size_bytes, live_ranges });
+        let sources = self.replaced.iter().filter_map(|object| image.objects.get(object));
+        let layer = sources.map(|source| source.layer).max().unwrap_or(image.version);
+        let (size_bytes, generation) = (self.size_bytes, self.generation);
+        let held = ObjectImage { size_bytes, live_ranges, generation, layer };
+        Arc::make_mut(&mut image.objects).insert(self.object, held);
         Ok(())
     }
 

@@ -29,7 +29,7 @@ pub(crate) fn commit(node_id: i32, ranges: &[(Uuid, i32, i64, i64)]) -> SegmentC
         checksum: 42,
     });
     let wal = Some(WalTrim { node_id, trimmed_to: 5, snapshot: Some("snapshot/5".to_owned()) });
-    SegmentCommitted { object, size_bytes: 1_000, ranges: ranges.collect(), wal }
+    SegmentCommitted { object, born: u64::MAX, size_bytes: 1_000, ranges: ranges.collect(), wal }
 }
 
 fn apply(image: &mut Image, entry: impl Into<Entry>) -> Result<(), Rejection> {
@@ -133,9 +133,16 @@ fn an_object_is_deleted_only_when_nothing_points_to_it_and_never_comes_back() {
     assert!(matches!(apply(&mut image, ObjectDeleted { object }), Err(Rejection::ObjectNotBarred(_))));
     apply(&mut image, ObjectBarred { object }).unwrap();
     let mut late = commit(77, &[(orders, 0, 900, 909)]);
-    late.object = object;
-    assert!(matches!(apply(&mut image, late), Err(Rejection::ObjectBarred(_))));
+    (late.object, late.born) = (object, image.version);
+    assert!(matches!(apply(&mut image, late.clone()), Err(Rejection::ObjectBarred(_))));
+    image.version += 5;
     apply(&mut image, ObjectDeleted { object }).unwrap();
+    // Forgotten, and still it does not come back, nor does another that was begun before.
+    assert!(matches!(apply(&mut image, late.clone()), Err(Rejection::ObjectLate { .. })));
+    late.object = ObjectId(Uuid::from_u128(1_234));
+    assert!(matches!(apply(&mut image, late.clone()), Err(Rejection::ObjectLate { .. })));
+    late.born += 1;
+    apply(&mut image, late).unwrap();
     assert!(!image.objects.contains_key(&object) && !image.barred.contains_key(&object));
 }
 
@@ -155,6 +162,8 @@ fn a_merge_replaces_whole_runs_and_skips_what_has_changed_since() {
     };
     let merge = |ranges: Vec<SegmentRange>| SegmentsMerged {
         object,
+        born: 12,
+        generation: 1,
         size_bytes: 10,
         ranges,
         replaced: replaced.clone(),

@@ -21,7 +21,7 @@ use crate::metadata::{ObjectId, SegmentRange};
 /// Pages grow to this size, or to one batch where that is larger.
 pub(super) const PAGE_BYTES: usize = 256 * 1024;
 /// Size of the trailer.
-pub(super) const TRAILER_BYTES: usize = 24;
+pub(crate) const TRAILER_BYTES: usize = 24;
 
 const MAGIC: [u8; 8] = *b"TOWPSEG1";
 const PAGE_ENTRY_BYTES: usize = 40;
@@ -44,14 +44,45 @@ pub struct PageInfo {
 }
 
 /// Pages of each partition in an object.
-pub(super) type ObjectIndex = HashMap<(Uuid, i32), Arc<[PageInfo]>>;
+pub(crate) type ObjectIndex = HashMap<(Uuid, i32), Arc<[PageInfo]>>;
 
-/// Puts an object together, sharing the batches' bytes.
+/// An object ready to be put.
+pub(crate) struct Segment {
+    /// Its name.
+    pub object: ObjectId,
+    /// Its bytes, in order.
+    pub chunks: Vec<Bytes>,
+    /// How many bytes.
+    pub size_bytes: u64,
+    /// What the metadata must know.
+    pub ranges: Vec<SegmentRange>,
+    /// What a reader would find in the footer.
+    pub(super) index: ObjectIndex,
+    /// Size of the footer.
+    pub(super) footer_bytes: usize,
+}
+
+/// A partition and the offsets that a range covers, gaps at both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cover {
+    /// The topic.
+    pub topic_id: Uuid,
+    /// The partition's index.
+    pub partition: i32,
+    /// First offset covered.
+    pub base_offset: i64,
+    /// Last offset covered.
+    pub last_offset: i64,
+}
+
+/// Puts an object together, sharing the batches' bytes. Partitions come in the order of topic id and index, each
+/// once, so that neighbours in one object are neighbours in all: merging reads them with one request.
 pub(crate) struct SegmentBuilder {
     object: ObjectId,
     chunks: Vec<Bytes>,
     position: u64,
     ranges: Vec<SegmentRange>,
+    index: ObjectIndex,
     footer: BytesMut,
 }
 
@@ -63,14 +94,50 @@ impl SegmentBuilder {
             chunks: Vec::new(),
             position: 0,
             ranges: Vec::new(),
+            index: ObjectIndex::new(),
             footer: BytesMut::new(),
         }
     }
 
-    /// Adds the batches of one partition, in order. Each partition once.
+    /// Adds the batches of one partition, in order; the range covers exactly what they do.
     pub fn add(&mut self, topic_id: Uuid, partition: i32, batches: impl IntoIterator<Item = Batch>) {
-        let mut pages: Vec<PageInfo> = Vec::new();
+        let (start, pages) = (self.position, self.pages_of(batches));
+        let (Some(first), Some(last)) = (pages.first(), pages.last()) else { return };
+        let (base_offset, last_offset) = (first.base_offset, last.last_offset);
+        self.finish_range(Cover { topic_id, partition, base_offset, last_offset }, start, pages);
+    }
+
+    /// Adds the batches that are left of a run, in order; there may be none.
+    pub fn add_batches(&mut self, cover: Cover, batches: impl IntoIterator<Item = Batch>) {
+        let (start, pages) = (self.position, self.pages_of(batches));
+        self.finish_range(cover, start, pages);
+    }
+
+    /// Adds whole pages of other objects, in order. Their checksums are carried over, not made anew, so that what
+    /// was damaged in between is seen by whoever reads the object.
+    #[allow(dead_code)] // merging comes next
+    pub fn add_pages(&mut self, cover: Cover, pages: impl IntoIterator<Item = (PageInfo, Bytes)>) {
         let start = self.position;
+        let mut joined: Vec<PageInfo> = Vec::new();
+        for (page, bytes) in pages {
+            match joined.last_mut() {
+                Some(last) if (last.length + page.length) as usize <= PAGE_BYTES => {
+                    last.last_offset = page.last_offset;
+                    last.max_timestamp_ms = last.max_timestamp_ms.max(page.max_timestamp_ms);
+                    last.checksum =
+                        crc32c::crc32c_combine(last.checksum, page.checksum, page.length as usize);
+                    last.length += page.length;
+                }
+                _ => joined.push(PageInfo { position: self.position, ..page }),
+            }
+            self.position += u64::from(page.length);
+            self.chunks.push(bytes);
+        }
+        self.finish_range(cover, start, joined);
+    }
+
+    fn pages_of(&mut self, batches: impl IntoIterator<Item = Batch>) -> Vec<PageInfo> {
+        let mut pages: Vec<PageInfo> = Vec::new();
         for batch in batches {
             let size = batch.size_bytes() as u32;
             match pages.last_mut() {
@@ -92,24 +159,28 @@ impl SegmentBuilder {
             self.position += u64::from(size);
             self.chunks.push(batch.into_bytes());
         }
-        let (Some(first), Some(last)) = (pages.first(), pages.last()) else { return };
+        pages
+    }
+
+    fn finish_range(&mut self, cover: Cover, start: u64, pages: Vec<PageInfo>) {
+        let Cover { topic_id, partition, base_offset, last_offset } = cover;
+        let before = self.ranges.last().map(|last| (last.topic_id, last.partition));
+        debug_assert!(before < Some((topic_id, partition)), "partitions out of order");
         self.ranges.push(SegmentRange {
             topic_id,
             partition,
             object: self.object,
-            base_offset: first.base_offset,
-            last_offset: last.last_offset,
+            base_offset,
+            last_offset,
             max_timestamp_ms: pages.iter().map(|page| page.max_timestamp_ms).fold(-1, i64::max),
             position: start,
             length: (self.position - start) as u32,
-            checksum: pages
-                .iter()
-                .fold(0, |sum, page| crc32c::crc32c_combine(sum, page.checksum, page.length as usize)),
+            checksum: checksum_of(&pages),
         });
         self.footer.put_slice(topic_id.as_bytes());
         self.footer.put_i32(partition);
         self.footer.put_u32(pages.len() as u32);
-        for page in pages {
+        for page in &pages {
             self.footer.put_i64(page.base_offset);
             self.footer.put_i64(page.last_offset);
             self.footer.put_i64(page.max_timestamp_ms);
@@ -117,25 +188,33 @@ impl SegmentBuilder {
             self.footer.put_u32(page.length);
             self.footer.put_u32(page.checksum);
         }
+        self.index.insert((topic_id, partition), pages.into());
     }
 
-    /// The object's bytes in order, its size, and what the metadata must know.
-    pub fn finish(mut self) -> (Vec<Bytes>, u64, Vec<SegmentRange>) {
+    /// The object.
+    pub fn finish(mut self) -> Segment {
         let footer = self.footer.freeze();
         let mut trailer = BytesMut::with_capacity(TRAILER_BYTES);
         trailer.put_u64(self.position);
         trailer.put_u32(footer.len() as u32);
         trailer.put_u32(crc32c::crc32c(&footer));
         trailer.put_slice(&MAGIC);
-        let size_bytes = self.position + (footer.len() + TRAILER_BYTES) as u64;
+        let footer_bytes = footer.len();
+        let size_bytes = self.position + (footer_bytes + TRAILER_BYTES) as u64;
         self.chunks.extend([footer, trailer.freeze()]);
-        (self.chunks, size_bytes, self.ranges)
+        let (object, chunks, ranges) = (self.object, self.chunks, self.ranges);
+        Segment { object, chunks, size_bytes, ranges, index: self.index, footer_bytes }
     }
+}
+
+/// The checksum of a range, from those of its pages.
+pub(crate) fn checksum_of(pages: &[PageInfo]) -> u32 {
+    pages.iter().fold(0, |sum, page| crc32c::crc32c_combine(sum, page.checksum, page.length as usize))
 }
 
 /// Where the footer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Trailer {
+pub(crate) struct Trailer {
     pub footer_position: u64,
     pub footer_length: u32,
     footer_crc: u32,

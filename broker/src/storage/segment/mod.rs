@@ -8,5 +8,5 @@ mod format;
 mod store;
 
 pub use format::PageInfo;
-pub(crate) use format::SegmentBuilder;
+pub(crate) use format::{Cover, SegmentBuilder};
 pub use store::{SegmentError, SegmentRead, SegmentStore};

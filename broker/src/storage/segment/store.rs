@@ -4,15 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::path::Path;
-use object_store::{
-    Error as StoreError, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
-};
+use object_store::{Error as StoreError, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutPayload};
 use towpath_env::Env;
 use towpath_env::retry::{Failure, RetryPolicy, retry};
 use towpath_wire::batch::views;
 
 use super::cache::{Block, BlockCache, BlockKey};
-use super::format::{ObjectIndex, PageInfo, TRAILER_BYTES, Trailer};
+use super::format::{ObjectIndex, PageInfo, Segment, TRAILER_BYTES, Trailer};
 use crate::metadata::{ObjectId, SegmentRange};
 use crate::partition::ReadLimits;
 use crate::storage::{StorageConfig, StorageMetrics};
@@ -91,16 +89,23 @@ impl SegmentStore {
         format!("segments/{object}")
     }
 
-    /// Puts an object under a name of its own, trying until it is there. Putting the same again is no error: a
-    /// put whose outcome is unknown is repeated.
+    /// Puts a segment, trying until it is there, and remembers its index.
+    pub(crate) async fn put_segment(&self, segment: Segment) {
+        let Segment { object, chunks, index, footer_bytes, .. } = segment;
+        self.put(&SegmentStore::segment_key(object), chunks).await;
+        self.cache.put((object, None), Block::Index(Arc::new(index)), footer_bytes * 2);
+    }
+
+    /// Puts an object under a name of its own, trying until it is there. A put whose outcome is unknown is
+    /// repeated: the name is nobody else's, so putting the same again changes nothing. (Put-if-absent would: S3
+    /// answers "already exists" also where two puts met and none won.)
     pub async fn put(&self, key: &str, chunks: Vec<Bytes>) {
         let payload = PutPayload::from_iter(chunks);
         let result = retry(&self.env, RetryPolicy::FOREVER, || async {
-            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-            let put = self.store.put_opts(&Path::from(key), payload.clone(), options).await;
+            let put = self.store.put(&Path::from(key), payload.clone()).await;
             self.count("put", payload.content_length(), &put);
             match put {
-                Ok(_) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
+                Ok(_) => Ok(()),
                 Err(error) => {
                     tracing::warn!(key, %error, "a put failed and is repeated");
                     Err(Failure::Transient(error))
@@ -232,7 +237,7 @@ impl SegmentStore {
         };
         let index = trailer.decode_footer(&footer);
         let index = Arc::new(index.ok_or_else(|| damaged(object, "its footer does not check".to_owned()))?);
-        self.cache.put(key, Block::Index(index.clone()), footer.len() + length);
+        self.cache.put(key, Block::Index(index.clone()), footer.len() * 2);
         Ok(index)
     }
 
