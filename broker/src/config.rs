@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::group::GroupConfig;
-use crate::storage::StorageConfig;
+use crate::storage::{StorageConfig, WalKind};
 
 /// Kafka's default for `socket.request.max.bytes`: no client is configured to send more.
 const REQUEST_BYTES_MAX: usize = 100 * 1024 * 1024;
@@ -19,17 +19,6 @@ const REQUEST_BYTES_MAX: usize = 100 * 1024 * 1024;
 const FETCH_BYTES_MAX: usize = 55 * 1024 * 1024;
 /// Kafka's default for `connections.max.idle.ms`: ten minutes.
 const IDLE_TIMEOUT_MS: u64 = 600_000;
-
-/// Which write-ahead log makes an acknowledgement durable (DESIGN §5.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WalKind {
-    /// Segments on this node's disk, one `fdatasync` per group. The default.
-    #[default]
-    Disk,
-    /// Log objects in the store, created by put-if-absent.
-    Object,
-}
 
 /// The configuration of one broker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -157,6 +146,7 @@ impl BrokerConfig {
     pub fn storage(&self) -> StorageConfig {
         let set = &self.storage;
         StorageConfig {
+            wal: self.wal,
             wal_accept_loss: self.accept_wal_loss,
             wal_file_bytes: set.wal_file_bytes,
             wal_group_bytes_max: set.wal_group_bytes_max,

@@ -20,5 +20,6 @@ pub mod storage;
 pub mod transaction;
 
 pub use background::Panicked;
-pub use config::{BrokerConfig, Limits, WalKind};
+pub use config::{BrokerConfig, Limits};
 pub use server::{Broker, ClientContext, Failed, Shared, StartError};
+pub use storage::WalKind;

@@ -114,14 +114,31 @@ pub struct BrokerImage {
 }
 
 /// The WAL that the store expects a broker to come up with, and how much of it the store has taken over.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WalImage {
-    /// The disk WAL's id; nil: none bound (an object WAL).
+    /// The WAL's id; nil: none bound yet.
     pub wal_id: Uuid,
     /// WAL sequence number below which everything is committed to segments (exclusive).
     pub trimmed_to: u64,
+    /// Where a reader of an object WAL begins; `None`: it is a disk WAL.
+    #[serde(default)]
+    pub position: Option<WalPosition>,
+    /// The registration that ended with nothing behind `trimmed_to`.
+    #[serde(default)]
+    pub sealed_by: Option<i64>,
     /// Key of the object that holds the producer state exactly at `trimmed_to`.
     pub snapshot: Option<String>,
+}
+
+/// A slot of an object WAL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WalPosition {
+    /// The registration under which the slot was written.
+    pub epoch: i64,
+    /// The slot.
+    pub slot: u64,
+    /// How long a broker of that epoch may answer after its last proof that nobody took over (ms).
+    pub lease_ms: u64,
 }
 
 impl Default for Image {
@@ -169,6 +186,22 @@ impl Image {
     /// The WAL that this broker is bound to.
     pub fn wal(&self, node_id: i32) -> Option<&WalImage> {
         self.wals.get(&node_id)
+    }
+
+    /// The newest registration of a broker; -1: there is none.
+    pub fn broker_epoch(&self, node_id: i32) -> i64 {
+        self.brokers.get(&node_id).map_or(-1, |broker| broker.epoch)
+    }
+
+    /// Refuses what a broker writes that another one of the same id has taken over from.
+    pub(super) fn check_epoch(&self, node_id: i32, asked: i64) -> Result<(), Rejection> {
+        let broker = self.brokers.get(&node_id);
+        match broker.filter(|broker| broker.epoch != asked) {
+            Some(BrokerImage { host, port, epoch, .. }) => {
+                Err(Rejection::Fenced { node_id, held: *epoch, address: format!("{host}:{port}"), asked })
+            }
+            None => Ok(()),
+        }
     }
 
     /// Applies one entry, or says why it takes no effect. Pure: same image, same entry, same outcome on every

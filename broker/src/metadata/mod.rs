@@ -18,11 +18,13 @@ mod varint;
 mod writer;
 
 pub use entry::{
-    BrokerRegistered, ClusterCreated, ConfigResource, ConfigsAltered, DiskWalBound, Entry, LeaderEpochRaised,
+    BrokerRegistered, ClusterCreated, ConfigResource, ConfigsAltered, Entry, LeaderEpochRaised,
     LogStartAdvanced, ObjectBarred, ObjectDeleted, PartitionsAdded, ProducerIdsTaken, Rejection,
-    SegmentCommitted, SegmentsMerged, TopicCreated, TopicDeleted, WalTrim,
+    SegmentCommitted, SegmentsMerged, TopicCreated, TopicDeleted, WalBound, WalSealed, WalTrim,
 };
-pub use image::{BrokerImage, EpochStart, Image, MirrorState, PartitionImage, TopicImage, WalImage};
+pub use image::{
+    BrokerImage, EpochStart, Image, MirrorState, PartitionImage, TopicImage, WalImage, WalPosition,
+};
 pub use segments::{ObjectId, ObjectImage, PartitionSegments, SegmentRange};
 pub use service::{Metadata, OpenError, ProposeError};
 pub use topic_name::{InvalidTopicName, names_collide, validate_topic_name};

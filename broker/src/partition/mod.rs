@@ -40,7 +40,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 pub use error::{AppendError, Kind, PartitionName, ReadError, Refusal};
-pub use open::OpenError;
+pub use open::{OpenError, WalPlace};
 pub use registry::Partitions;
 pub use types::{
     AbortedTransaction, Appended, Durable, Isolation, OffsetAndTime, Offsets, Origin, ProducerRow,

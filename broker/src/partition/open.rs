@@ -12,12 +12,12 @@ use uuid::Uuid;
 use super::registry::{Inner, Partitions};
 use super::snapshot::Snapshot;
 use super::{Partition, Shared, State, WalEntry};
-use crate::metadata::entry::{DiskWalBound, Entry};
+use crate::metadata::entry::{Entry, WalBound};
 use crate::metadata::{Image, Metadata};
 use crate::mirror::Halt;
 use crate::storage::{
-    DiskFileSystem, DiskWal, DiskWalSettings, FileSystem, Replayed, SegmentStore, StorageConfig,
-    StorageMetrics, WalOpenError,
+    DiskFileSystem, DiskWalSettings, FileSystem, Replayed, SegmentStore, StorageConfig, StorageMetrics, Wal,
+    WalOpenError,
 };
 
 /// Why the partitions could not be opened.
@@ -52,40 +52,44 @@ pub enum OpenError {
 
 type Logs = HashMap<(Uuid, i32), State>;
 
-impl Partitions {
-    /// Opens all partitions of the image with a disk WAL in `config.wal_directory`, and starts the background
-    /// work: uploads, retention, following the metadata.
-    pub async fn open(
-        config: StorageConfig,
-        metadata: Metadata,
-        store: Arc<dyn ObjectStore>,
-        env: Env,
-        registry: &Registry,
-    ) -> Result<Partitions, OpenError> {
-        let files = DiskFileSystem::open(&config.wal_directory)?;
-        Partitions::open_on(Arc::new(files), config, metadata, (store, env, registry)).await
-    }
+/// Where a WAL is, claimed for this process.
+pub enum WalPlace {
+    /// A folder of this machine, locked.
+    Disk(Arc<dyn FileSystem>),
+}
 
-    /// As [`Partitions::open`], on any file system.
-    pub(crate) async fn open_on(
-        files: Arc<dyn FileSystem>,
+impl WalPlace {
+    /// Claims the place that the configuration names. Comes before the broker registers itself, which fences
+    /// whoever runs under its id.
+    pub fn claim(config: &StorageConfig) -> Result<WalPlace, OpenError> {
+        Ok(WalPlace::Disk(Arc::new(DiskFileSystem::open(&config.wal_directory)?)))
+    }
+}
+
+impl Partitions {
+    /// Opens all partitions of the image with the WAL at `place`, and starts the background work: uploads,
+    /// retention, following the metadata. `epoch` is this broker's registration.
+    pub async fn open(
+        place: WalPlace,
         config: StorageConfig,
-        metadata: Metadata,
+        (metadata, epoch): (Metadata, i64),
         (store, env, registry): (Arc<dyn ObjectStore>, Env, &Registry),
     ) -> Result<Partitions, OpenError> {
         let metrics = StorageMetrics::register(registry)?;
         let segments = SegmentStore::new(store, &config, env.clone(), metrics.clone());
         let image = metadata.image();
         let snapshot = load_snapshot(&image, config.node_id, &segments).await?;
+        let WalPlace::Disk(files) = place;
         let (wal, records) = open_wal(files, &config, &image, (env.clone(), metrics.clone())).await?;
         let wal_id = wal.id();
-        bind_wal(&metadata, config.node_id, wal_id).await?;
+        bind_wal(&metadata, (config.node_id, epoch), wal_id).await?;
 
         let mut logs = restore(&image, snapshot, wal_id);
         for record in records {
             replay(&mut logs, record)?;
         }
-        let shared = Arc::new(Shared::new((config, env, metadata), Arc::new(wal), segments, metrics));
+        let shared = Shared::new((config, env), (metadata, epoch), wal, segments, metrics);
+        let shared = Arc::new(shared);
         let partitions = logs.into_iter().filter_map(|(id, state)| {
             let topic = image.topic_by_id(id.0)?.clone();
             Some((id, opened(&shared, topic, id.1, state)))
@@ -117,7 +121,7 @@ async fn open_wal(
     config: &StorageConfig,
     image: &Image,
     (env, metrics): (Env, StorageMetrics),
-) -> Result<(DiskWal, Vec<Replayed>), OpenError> {
+) -> Result<(Wal, Vec<Replayed>), OpenError> {
     let bound = image.wal(config.node_id);
     let settings = DiskWalSettings {
         expected: bound.map(|wal| wal.wal_id).filter(|id| !id.is_nil()),
@@ -128,7 +132,7 @@ async fn open_wal(
     };
     let opened = tokio::task::spawn_blocking(move || {
         let mut records = Vec::new();
-        let wal = DiskWal::open(files, settings, env, metrics.wal, &mut |record| records.push(record))?;
+        let wal = Wal::open_disk(files, settings, env, metrics.wal, &mut |record| records.push(record))?;
         Ok((wal, records))
     });
     match opened.await {
@@ -140,13 +144,13 @@ async fn open_wal(
     }
 }
 
-async fn bind_wal(metadata: &Metadata, node_id: i32, wal_id: Uuid) -> Result<(), OpenError> {
+async fn bind_wal(metadata: &Metadata, (node_id, epoch): (i32, i64), wal_id: Uuid) -> Result<(), OpenError> {
     let bound = metadata.image().wal(node_id).map(|wal| wal.wal_id).filter(|id| !id.is_nil());
     if bound == Some(wal_id) {
         return Ok(());
     }
-    let entry = DiskWalBound { node_id, wal_id, replaces: bound };
-    let proposed = metadata.propose(Entry::DiskWalBound(entry)).await;
+    let entry = WalBound { node_id, epoch, wal_id, position: None, replaces: bound };
+    let proposed = metadata.propose(Entry::WalBound(entry)).await;
     proposed.map(drop).map_err(|error| OpenError::Metadata(error.to_string()))
 }
 

@@ -16,7 +16,9 @@ pub(crate) struct Shared {
     pub config: StorageConfig,
     pub env: Env,
     pub metadata: Metadata,
-    pub wal: Arc<dyn Wal>,
+    /// The registration of this broker.
+    pub epoch: i64,
+    pub wal: Wal,
     pub segments: SegmentStore,
     pub metrics: StorageMetrics,
     /// Rings when enough bytes wait for their upload.
@@ -34,8 +36,9 @@ struct TailCache {
 
 impl Shared {
     pub fn new(
-        (config, env, metadata): (StorageConfig, Env, Metadata),
-        wal: Arc<dyn Wal>,
+        (config, env): (StorageConfig, Env),
+        (metadata, epoch): (Metadata, i64),
+        wal: Wal,
         segments: SegmentStore,
         metrics: StorageMetrics,
     ) -> Shared {
@@ -43,6 +46,7 @@ impl Shared {
             config,
             env,
             metadata,
+            epoch,
             wal,
             segments,
             metrics,

@@ -112,7 +112,9 @@ async fn open(
 ) -> Partitions {
     let registry = Registry::new();
     let outside = (store.clone(), env.clone(), &registry);
-    Partitions::open_on(Arc::new(files.clone()), config.clone(), metadata.clone(), outside).await.unwrap()
+    let registered = (metadata.clone(), metadata.image().broker_epoch(config.node_id));
+    let place = WalPlace::Disk(Arc::new(files.clone()));
+    Partitions::open(place, config.clone(), registered, outside).await.unwrap()
 }
 
 /// A batch of records with these values.

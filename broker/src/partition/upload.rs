@@ -18,7 +18,7 @@ use super::registry::Inner;
 use super::snapshot::SnapshotBuilder;
 use crate::metadata::entry::{Entry, Rejection, SegmentCommitted, WalTrim};
 use crate::metadata::{ObjectId, ProposeError};
-use crate::storage::SegmentBuilder;
+use crate::storage::{FencedBy, SegmentBuilder};
 
 /// What goes up together.
 struct Cut {
@@ -91,7 +91,13 @@ impl Inner {
         self.shared.segments.put(&cut.snapshot_key, vec![cut.snapshot]).await;
         let node_id = self.shared.config.node_id;
         let before = self.shared.metadata.image().wal(node_id).and_then(|wal| wal.snapshot.clone());
-        let trim = WalTrim { node_id, trimmed_to: cut.trim_to, snapshot: Some(cut.snapshot_key.clone()) };
+        let trim = WalTrim {
+            node_id,
+            epoch: self.shared.epoch,
+            trimmed_to: cut.trim_to,
+            position: None,
+            snapshot: Some(cut.snapshot_key.clone()),
+        };
         let entry = SegmentCommitted { object, born: cut.born, size_bytes, ranges, wal: Some(trim) };
         if !self.commit(entry).await {
             return;
@@ -161,6 +167,11 @@ impl Inner {
                     rejection @ (Rejection::ObjectBarred(_) | Rejection::ObjectLate { .. }),
                 )) => {
                     tracing::info!(%rejection, "a segment goes up anew");
+                    return false;
+                }
+                // Nothing that this broker acknowledges from now on would ever be uploaded.
+                Err(ProposeError::Rejected(Rejection::Fenced { node_id, held, address, .. })) => {
+                    self.shared.wal.fenced(FencedBy { node_id, epoch: held, address });
                     return false;
                 }
                 Err(error @ ProposeError::Rejected(_)) => {

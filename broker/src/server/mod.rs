@@ -28,14 +28,14 @@ pub use self::shared::{ClientContext, Shared};
 use crate::api::fetch::session::FetchSessions;
 use crate::api::init_producer_id::ProducerIds;
 use crate::background::{Background, Panicked};
-use crate::config::{BrokerConfig, WalKind};
+use crate::config::BrokerConfig;
 use crate::group::Groups;
 use crate::http;
 use crate::metadata::entry::BrokerRegistered;
 use crate::metadata::{Entry, Metadata, OpenError, ProposeError};
 use crate::metrics::ServerMetrics;
-use crate::partition::{OpenError as StorageError, Partitions};
-use crate::storage::WalError;
+use crate::partition::{OpenError as StorageError, Partitions, WalPlace};
+use crate::storage::{WalError, WalKind};
 
 /// A running broker. Tests, the demo and the CLI embed it.
 pub struct Broker {
@@ -220,10 +220,13 @@ async fn open(
     towpath_shared_log::probe(&store, &env).await?;
     let metadata = Metadata::open(store.clone(), env.clone(), config.node_id).await?;
     let (host, port) = advertised.clone();
+    let storage = config.storage();
+    // First, so that a start that must fail does not fence the broker that runs.
+    let place = WalPlace::claim(&storage)?;
     let registered = BrokerRegistered { node_id: config.node_id, host, port, rack: config.rack.clone() };
-    metadata.propose(Entry::BrokerRegistered(registered)).await?;
-    let partitions =
-        Partitions::open(config.storage(), metadata.clone(), store, env.clone(), registry).await?;
+    let epoch = metadata.propose(Entry::BrokerRegistered(registered)).await?.broker_epoch(config.node_id);
+    let outside = (store, env.clone(), registry);
+    let partitions = Partitions::open(place, storage, (metadata.clone(), epoch), outside).await?;
     let metrics = ServerMetrics::new(registry, &config.limits)?;
     let groups =
         Groups::open(partitions.clone(), metadata.clone(), config.groups.clone(), env.clone(), registry)?;

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::wal::WalKind;
+
 const MIB: usize = 1024 * 1024;
 
 /// Configuration of WAL, tail, caches and segments of one broker.
@@ -10,6 +12,8 @@ const MIB: usize = 1024 * 1024;
 pub struct StorageConfig {
     /// This broker's id: whose WAL it is.
     pub node_id: i32,
+    /// Which WAL makes an acknowledgement durable.
+    pub wal: WalKind,
     /// Directory of the disk WAL.
     pub wal_directory: PathBuf,
     /// Size of one WAL file. Files are filled with zeros once and then used over and over.
@@ -50,6 +54,7 @@ impl StorageConfig {
     pub fn new(node_id: i32, wal_directory: impl Into<PathBuf>) -> StorageConfig {
         StorageConfig {
             node_id,
+            wal: WalKind::Disk,
             wal_directory: wal_directory.into(),
             wal_file_bytes: 64 * MIB,
             wal_group_bytes_max: 8 * MIB,

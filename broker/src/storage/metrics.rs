@@ -19,8 +19,22 @@ pub struct WalMetrics {
     pub files: IntGauge,
     /// Files given up after a failed write or `fdatasync`.
     pub failed_files: IntCounter,
-    /// 1 while the disk is full.
-    pub full: IntGauge,
+    /// 1 while nothing becomes durable: the disk is full, or the store does not answer.
+    pub held: IntGauge,
+    /// Slots being put into the store (bound: `wal_puts_inflight_max`).
+    pub slots_inflight: IntGauge,
+    /// Slots in the store that hold records not yet uploaded.
+    pub slots: IntGauge,
+    /// From the first request for a slot until it is known to be there.
+    pub put_seconds: Histogram,
+    /// Requests of the object WAL, by kind (`put`, `get`, `delete`, `list`).
+    pub requests: IntCounterVec,
+    /// Fences put into the way of a predecessor.
+    pub fences: IntCounter,
+    /// Proofs that nobody had taken over, asked for by whoever needed one.
+    pub lease_proofs: IntCounter,
+    /// Answers that waited for such a proof.
+    pub lease_waits: IntCounter,
 }
 
 /// Metrics of tail, caches, segments and partitions.
@@ -66,7 +80,14 @@ impl StorageMetrics {
             sync_seconds: names.seconds("wal_sync_seconds", "Write and fdatasync of one group")?,
             files: names.gauge("wal_files", "WAL files that hold records")?,
             failed_files: names.counter("wal_failed_files_total", "WAL files given up after an I/O error")?,
-            full: names.gauge("wal_disk_full", "1 while the WAL's disk is full")?,
+            held: names.gauge("wal_held", "1 while the WAL's disk is full or its store does not answer")?,
+            slots_inflight: names.gauge("wal_slots_inflight", "Slots of the object WAL being put")?,
+            slots: names.gauge("wal_slots", "Slots of the object WAL with records not yet uploaded")?,
+            put_seconds: names.seconds("wal_put_seconds", "From a slot's first request until it is there")?,
+            requests: names.counters("wal_requests_total", "Requests of the object WAL", &["kind"])?,
+            fences: names.counter("wal_fences_total", "Fences put into the way of a predecessor")?,
+            lease_proofs: names.counter("wal_lease_proofs_total", "Proofs that nobody had taken over")?,
+            lease_waits: names.counter("wal_lease_waits_total", "Answers that waited for such a proof")?,
         };
         let kind = &["kind"];
         Ok(StorageMetrics {

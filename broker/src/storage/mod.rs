@@ -12,8 +12,8 @@ pub use config::StorageConfig;
 pub use metrics::{StorageMetrics, WalMetrics};
 pub use segment::{PageInfo, SegmentError, SegmentRead, SegmentStore};
 pub use wal::{
-    DiskFileSystem, DiskWal, DiskWalSettings, FileSystem, KnownCrc, Owner, Replayed, Wal, WalError, WalFile,
-    WalOpenError, WalRecord,
+    DiskFileSystem, DiskWalSettings, FencedBy, FileSystem, KnownCrc, Lease, LeaseError, Owner, Replayed, Wal,
+    WalError, WalFile, WalKind, WalOpenError, WalRecord,
 };
 
 pub(crate) use segment::{Cover, SegmentBuilder};

@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Entry, SegmentCommitted, SegmentsMerged, WalTrim};
+use crate::metadata::image::WalPosition;
 use crate::metadata::segments::{ObjectId, read_ranges, write_ranges};
 use crate::metadata::varint::{Reader, Unreadable, put_bytes, put_i64, put_u64, put_uuid};
 
@@ -83,9 +84,10 @@ fn decode_entry(reader: &mut Reader) -> Result<Entry, Unreadable> {
         9 => Entry::LeaderEpochRaised(from_json(&body)?),
         10 => Entry::BrokerRegistered(from_json(&body)?),
         11 => Entry::ProducerIdsTaken(from_json(&body)?),
-        12 => Entry::DiskWalBound(from_json(&body)?),
+        12 => Entry::WalBound(from_json(&body)?),
         13 => Entry::ObjectBarred(from_json(&body)?),
         14 => Entry::ObjectDeleted(from_json(&body)?),
+        15 => Entry::WalSealed(from_json(&body)?),
         _ => return Err(Unreadable("the kind of an entry is not known here")),
     })
 }
@@ -104,9 +106,10 @@ fn kind(entry: &Entry) -> u8 {
         Entry::LeaderEpochRaised(_) => 9,
         Entry::BrokerRegistered(_) => 10,
         Entry::ProducerIdsTaken(_) => 11,
-        Entry::DiskWalBound(_) => 12,
+        Entry::WalBound(_) => 12,
         Entry::ObjectBarred(_) => 13,
         Entry::ObjectDeleted(_) => 14,
+        Entry::WalSealed(_) => 15,
     }
 }
 
@@ -123,9 +126,10 @@ fn body(entry: &Entry) -> Vec<u8> {
         Entry::LeaderEpochRaised(entry) => to_json(entry),
         Entry::BrokerRegistered(entry) => to_json(entry),
         Entry::ProducerIdsTaken(entry) => to_json(entry),
-        Entry::DiskWalBound(entry) => to_json(entry),
+        Entry::WalBound(entry) => to_json(entry),
         Entry::ObjectBarred(entry) => to_json(entry),
         Entry::ObjectDeleted(entry) => to_json(entry),
+        Entry::WalSealed(entry) => to_json(entry),
     }
 }
 
@@ -146,17 +150,43 @@ fn write_committed(entry: &SegmentCommitted) -> Vec<u8> {
     put_u64(&mut out, entry.size_bytes);
     match &entry.wal {
         None => out.put_u8(0),
-        Some(trim) => {
-            out.put_u8(1 + u8::from(trim.snapshot.is_some()));
-            put_i64(&mut out, i64::from(trim.node_id));
-            put_u64(&mut out, trim.trimmed_to);
-            if let Some(snapshot) = &trim.snapshot {
-                put_bytes(&mut out, snapshot.as_bytes());
-            }
-        }
+        Some(trim) => write_trim(&mut out, trim),
     }
     write_ranges(&mut out, entry.ranges.iter());
     out.into()
+}
+
+/// A byte says what of a WAL boundary follows.
+const TRIM: u8 = 1;
+const TRIM_SNAPSHOT: u8 = 2;
+const TRIM_POSITION: u8 = 4;
+
+fn write_trim(out: &mut BytesMut, trim: &WalTrim) {
+    let snapshot = if trim.snapshot.is_some() { TRIM_SNAPSHOT } else { 0 };
+    let position = if trim.position.is_some() { TRIM_POSITION } else { 0 };
+    out.put_u8(TRIM | snapshot | position);
+    put_i64(out, i64::from(trim.node_id));
+    put_i64(out, trim.epoch);
+    put_u64(out, trim.trimmed_to);
+    if let Some(snapshot) = &trim.snapshot {
+        put_bytes(out, snapshot.as_bytes());
+    }
+    if let Some(position) = &trim.position {
+        put_i64(out, position.epoch);
+        put_u64(out, position.slot);
+        put_u64(out, position.lease_ms);
+    }
+}
+
+fn read_trim(reader: &mut Reader, has: u8) -> Result<WalTrim, Unreadable> {
+    let (node_id, epoch, trimmed_to) = (reader.i32()?, reader.i64()?, reader.u64()?);
+    let snapshot = if has & TRIM_SNAPSHOT != 0 { Some(text(reader.bytes()?)?) } else { None };
+    let position = if has & TRIM_POSITION != 0 {
+        Some(WalPosition { epoch: reader.i64()?, slot: reader.u64()?, lease_ms: reader.u64()? })
+    } else {
+        None
+    };
+    Ok(WalTrim { node_id, epoch, trimmed_to, position, snapshot })
 }
 
 fn read_committed(body: Bytes) -> Result<SegmentCommitted, Unreadable> {
@@ -164,11 +194,7 @@ fn read_committed(body: Bytes) -> Result<SegmentCommitted, Unreadable> {
     let (object, born, size_bytes) = (ObjectId(reader.uuid()?), reader.u64()?, reader.u64()?);
     let wal = match reader.u8()? {
         0 => None,
-        has @ (1 | 2) => {
-            let (node_id, trimmed_to) = (reader.i32()?, reader.u64()?);
-            let snapshot = if has == 2 { Some(text(reader.bytes()?)?) } else { None };
-            Some(WalTrim { node_id, trimmed_to, snapshot })
-        }
+        has if has & TRIM != 0 && has < TRIM_POSITION * 2 => Some(read_trim(&mut reader, has)?),
         _ => return Err(Unreadable("a WAL boundary is not of its kind")),
     };
     Ok(SegmentCommitted { object, born, size_bytes, ranges: read_ranges(&mut reader)?, wal })
@@ -220,7 +246,14 @@ mod tests {
     fn one_of_each() -> Vec<Entry> {
         let id = Uuid::from_u128(7);
         let object = ObjectId(id);
-        let wal = Some(WalTrim { node_id: -1, trimmed_to: u64::MAX, snapshot: Some("a/b".to_owned()) });
+        let position = Some(WalPosition { epoch: 3, slot: 1 << 40, lease_ms: 3_000 });
+        let wal = Some(WalTrim {
+            node_id: -1,
+            epoch: -1,
+            trimmed_to: u64::MAX,
+            position,
+            snapshot: Some("a/b".to_owned()),
+        });
         let resource = ConfigResource::Group("g".to_owned());
         vec![
             ClusterCreated { cluster_id: "c".to_owned(), store_id: id }.into(),
@@ -243,9 +276,10 @@ mod tests {
             LeaderEpochRaised { topic_id: id, partition: 1, epoch: 4, start_offset: 5 }.into(),
             BrokerRegistered { node_id: 1, host: "h".into(), port: 9092, rack: None }.into(),
             ProducerIdsTaken { from: 1, up_to: 2 }.into(),
-            DiskWalBound { node_id: 1, wal_id: id, replaces: Some(id) }.into(),
+            WalBound { node_id: 1, epoch: 2, wal_id: id, position, replaces: Some(id) }.into(),
             ObjectBarred { object }.into(),
             ObjectDeleted { object }.into(),
+            WalSealed { node_id: 1, epoch: 2, end: 3 }.into(),
         ]
     }
 

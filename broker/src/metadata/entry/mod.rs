@@ -9,7 +9,6 @@ mod broker_registered;
 mod cluster_created;
 pub(super) mod codec;
 mod configs_altered;
-mod disk_wal_bound;
 mod leader_epoch_raised;
 mod log_start_advanced;
 mod object_barred;
@@ -20,11 +19,12 @@ mod segment_committed;
 mod segments_merged;
 mod topic_created;
 mod topic_deleted;
+mod wal_bound;
+mod wal_sealed;
 
 pub use broker_registered::BrokerRegistered;
 pub use cluster_created::ClusterCreated;
 pub use configs_altered::{ConfigResource, ConfigsAltered};
-pub use disk_wal_bound::DiskWalBound;
 pub use leader_epoch_raised::LeaderEpochRaised;
 pub use log_start_advanced::LogStartAdvanced;
 pub use object_barred::ObjectBarred;
@@ -35,6 +35,8 @@ pub use segment_committed::{SegmentCommitted, WalTrim};
 pub use segments_merged::SegmentsMerged;
 pub use topic_created::TopicCreated;
 pub use topic_deleted::TopicDeleted;
+pub use wal_bound::WalBound;
+pub use wal_sealed::WalSealed;
 
 use thiserror::Error;
 use uuid::Uuid;
@@ -59,9 +61,10 @@ pub enum Entry {
     LeaderEpochRaised(LeaderEpochRaised),
     BrokerRegistered(BrokerRegistered),
     ProducerIdsTaken(ProducerIdsTaken),
-    DiskWalBound(DiskWalBound),
+    WalBound(WalBound),
     ObjectBarred(ObjectBarred),
     ObjectDeleted(ObjectDeleted),
+    WalSealed(WalSealed),
 }
 
 impl Entry {
@@ -88,9 +91,10 @@ impl Entry {
             Entry::LeaderEpochRaised(entry) => entry.apply(image),
             Entry::BrokerRegistered(entry) => entry.apply(image),
             Entry::ProducerIdsTaken(entry) => entry.apply(image),
-            Entry::DiskWalBound(entry) => entry.apply(image),
+            Entry::WalBound(entry) => entry.apply(image),
             Entry::ObjectBarred(entry) => entry.apply(image),
             Entry::ObjectDeleted(entry) => entry.apply(image),
+            Entry::WalSealed(entry) => entry.apply(image),
         }
     }
 }
@@ -161,9 +165,9 @@ impl From<ProducerIdsTaken> for Entry {
     }
 }
 
-impl From<DiskWalBound> for Entry {
-    fn from(entry: DiskWalBound) -> Entry {
-        Entry::DiskWalBound(entry)
+impl From<WalBound> for Entry {
+    fn from(entry: WalBound) -> Entry {
+        Entry::WalBound(entry)
     }
 }
 
@@ -176,6 +180,12 @@ impl From<ObjectBarred> for Entry {
 impl From<ObjectDeleted> for Entry {
     fn from(entry: ObjectDeleted) -> Entry {
         Entry::ObjectDeleted(entry)
+    }
+}
+
+impl From<WalSealed> for Entry {
+    fn from(entry: WalSealed) -> Entry {
+        Entry::WalSealed(entry)
     }
 }
 
@@ -308,9 +318,26 @@ pub enum Rejection {
         /// The boundary asked for.
         asked: u64,
     },
-    /// The store belongs to another disk WAL.
+    /// Another broker came up under the same id.
     #[error(
-        "this store belongs to the disk WAL {bound} of broker {node_id}, not to {offered}: start with the data folder that holds it, or accept the loss of what it alone holds"
+        "broker {node_id} was registered again, under epoch {held} at {address}: what is still written under epoch {asked} takes no effect"
+    )]
+    Fenced {
+        /// The broker.
+        node_id: i32,
+        /// The newest registration.
+        held: i64,
+        /// Where the newer broker is.
+        address: String,
+        /// The registration that the entry came from.
+        asked: i64,
+    },
+    /// The broker has no WAL yet.
+    #[error("broker {0} has no WAL yet; bind one first")]
+    NoWal(i32),
+    /// The store belongs to another WAL.
+    #[error(
+        "this store belongs to the WAL {bound} of broker {node_id}, not to {offered}: start with the data folder that holds it, or accept the loss of what it alone holds"
     )]
     OtherWalBound {
         /// The broker.

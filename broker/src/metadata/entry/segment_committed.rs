@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::Rejection;
-use crate::metadata::image::{Image, WalImage};
+use crate::metadata::image::{Image, WalPosition};
 use crate::metadata::segments::{ObjectId, ObjectImage, SegmentRange};
 
 /// Adds the ranges of one durable object to the index and moves the WAL boundary behind them. Ranges of topics
@@ -29,8 +29,12 @@ pub struct SegmentCommitted {
 pub struct WalTrim {
     /// Whose WAL.
     pub node_id: i32,
+    /// The registration of the broker that says so; of another than the newest it takes no effect.
+    pub epoch: i64,
     /// WAL sequence number below which everything is committed (exclusive).
     pub trimmed_to: u64,
+    /// Where a reader of an object WAL begins from now on; `None`: it is a disk WAL.
+    pub position: Option<WalPosition>,
     /// Key of the object that holds the producer state there.
     pub snapshot: Option<String>,
 }
@@ -91,6 +95,7 @@ impl SegmentCommitted {
 
 impl WalTrim {
     fn check(&self, image: &Image) -> Result<(), Rejection> {
+        image.check_epoch(self.node_id, self.epoch)?;
         match image.wals.get(&self.node_id) {
             Some(wal) if wal.trimmed_to > self.trimmed_to => Err(Rejection::WalBackward {
                 node_id: self.node_id,
@@ -102,12 +107,9 @@ impl WalTrim {
     }
 
     fn apply(&self, image: &mut Image) {
-        let wal = Arc::make_mut(&mut image.wals).entry(self.node_id).or_insert_with(|| WalImage {
-            wal_id: Uuid::nil(),
-            trimmed_to: 0,
-            snapshot: None,
-        });
+        let wal = Arc::make_mut(&mut image.wals).entry(self.node_id).or_default();
         wal.trimmed_to = self.trimmed_to;
+        wal.position = self.position;
         wal.snapshot.clone_from(&self.snapshot);
     }
 }

@@ -28,8 +28,14 @@ pub(crate) fn commit(node_id: i32, ranges: &[(Uuid, i32, i64, i64)]) -> SegmentC
         length: 100,
         checksum: 42,
     });
-    let wal = Some(WalTrim { node_id, trimmed_to: 5, snapshot: Some("snapshot/5".to_owned()) });
+    let snapshot = Some("snapshot/5".to_owned());
+    let wal = Some(WalTrim { node_id, epoch: -1, trimmed_to: 5, position: None, snapshot });
     SegmentCommitted { object, born: u64::MAX, size_bytes: 1_000, ranges: ranges.collect(), wal }
+}
+
+/// A WAL of broker 1, under its first registration.
+fn bound(wal_id: Uuid, replaces: Option<Uuid>) -> WalBound {
+    WalBound { node_id: 1, epoch: 0, wal_id, position: None, replaces }
 }
 
 fn apply(image: &mut Image, entry: impl Into<Entry>) -> Result<(), Rejection> {
@@ -59,7 +65,7 @@ pub(crate) fn busy_image() -> Image {
         ConfigsAltered { resource, set, removed: Vec::new() }.into(),
         BrokerRegistered { node_id: 1, host: "h".to_owned(), port: 1, rack: Some("z".to_owned()) }.into(),
         ProducerIdsTaken { from: PRODUCER_ID_FIRST, up_to: PRODUCER_ID_FIRST + 1_000 }.into(),
-        DiskWalBound { node_id: 1, wal_id: Uuid::from_u128(8), replaces: None }.into(),
+        bound(Uuid::from_u128(8), None).into(),
         ObjectBarred { object: barred }.into(),
     ];
     for entry in &entries {
@@ -197,16 +203,49 @@ fn log_starts_and_leader_epochs_only_rise() {
 }
 
 #[test]
-fn a_store_keeps_to_its_disk_wal_unless_the_loss_is_accepted() {
+fn a_store_keeps_to_its_wal_unless_the_loss_is_accepted() {
     let mut image = busy_image();
-    let (bound, other) = (Uuid::from_u128(8), Uuid::from_u128(9));
-    let bind = |wal_id, replaces| DiskWalBound { node_id: 1, wal_id, replaces };
-    apply(&mut image, bind(bound, None)).unwrap();
-    let refused = apply(&mut image, bind(other, None));
-    assert_eq!(refused, Err(Rejection::OtherWalBound { node_id: 1, bound, offered: other }));
-    assert!(apply(&mut image, bind(other, Some(other))).is_err());
-    apply(&mut image, bind(other, Some(bound))).unwrap();
+    let (held, other) = (Uuid::from_u128(8), Uuid::from_u128(9));
+    apply(&mut image, bound(held, None)).unwrap();
+    let refused = apply(&mut image, bound(other, None));
+    assert_eq!(refused, Err(Rejection::OtherWalBound { node_id: 1, bound: held, offered: other }));
+    assert!(apply(&mut image, bound(other, Some(other))).is_err());
+    apply(&mut image, bound(other, Some(held))).unwrap();
     assert_eq!(image.wal(1).unwrap().wal_id, other);
+}
+
+#[test]
+fn what_a_broker_writes_after_another_came_up_under_its_id_takes_no_effect() {
+    let mut image = busy_image();
+    let orders = Uuid::from_u128(1);
+    let trimmed = |epoch, base, to| {
+        let mut entry = commit(1, &[(orders, 2, base, base + 9)]);
+        let (trimmed_to, position, snapshot) = (to, None, Some("s".to_owned()));
+        entry.wal = Some(WalTrim { node_id: 1, epoch, trimmed_to, position, snapshot });
+        entry
+    };
+    apply(&mut image, trimmed(0, 0, 7)).unwrap();
+    let (host, port) = ("new".to_owned(), 9093);
+    apply(&mut image, BrokerRegistered { node_id: 1, host, port, rack: None }).unwrap();
+    let address = "new:9093".to_owned();
+    let fenced = Err(Rejection::Fenced { node_id: 1, held: 1, address, asked: 0 });
+    assert_eq!(apply(&mut image, trimmed(0, 10, 8)), fenced);
+    assert_eq!(apply(&mut image, bound(Uuid::from_u128(9), Some(Uuid::from_u128(8)))), fenced);
+    assert_eq!(apply(&mut image, WalSealed { node_id: 1, epoch: 0, end: 7 }), fenced);
+    apply(&mut image, trimmed(1, 10, 8)).unwrap();
+    assert_eq!(image.wal(1).unwrap().trimmed_to, 8);
+}
+
+#[test]
+fn a_wal_is_sealed_only_where_nothing_lies_behind_its_boundary() {
+    let mut image = busy_image();
+    let seal = |end| WalSealed { node_id: 1, epoch: 0, end };
+    assert!(matches!(apply(&mut image, seal(3)), Err(Rejection::WalBackward { .. })));
+    assert_eq!(image.wal(1).unwrap().sealed_by, None);
+    apply(&mut image, seal(0)).unwrap();
+    assert_eq!(image.wal(1).unwrap().sealed_by, Some(0));
+    let unknown = WalSealed { node_id: 5, epoch: -1, end: 0 };
+    assert_eq!(apply(&mut image, unknown), Err(Rejection::NoWal(5)));
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Why the WAL takes no records, or does not open.
 
-use std::io;
+use std::{fmt, io};
 
 use uuid::Uuid;
 
-use super::file_system::is_full;
+use super::disk::is_full;
 
 /// Why a record is not durable, or can't be taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,12 +12,44 @@ pub enum WalError {
     /// The disk is full. Recovers by itself once there is room.
     #[error("the WAL's disk is full; fix: free space in the data directory")]
     Full,
+    /// The object store does not answer. Recovers by itself once it does.
+    #[error(
+        "the object store has made nothing durable for {waited_ms} ms; fix: look at the store and the network to it"
+    )]
+    Unavailable {
+        /// How long the oldest write waits.
+        waited_ms: u64,
+    },
+    /// Another broker of the same id has taken over; nothing is acknowledged here any more.
+    #[error(
+        "{0} has taken over from this broker: its records are safe there, and this one must not go on; fix: see \
+         that one broker only runs with this node_id on this store, or give this one another node_id"
+    )]
+    Fenced(FencedBy),
     /// Writing failed for good; the broker must restart. Nothing that was not durable was acknowledged.
     #[error("the WAL failed: {0}; fix: look at the disk, then restart the broker")]
     Failed(String),
     /// The broker is stopping.
     #[error("the broker is stopping")]
     Closed,
+}
+
+/// Who has taken over from a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FencedBy {
+    /// The broker id that both use.
+    pub node_id: i32,
+    /// The successor's registration.
+    pub epoch: i64,
+    /// Where the successor tells clients to connect to.
+    pub address: String,
+}
+
+impl fmt::Display for FencedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let FencedBy { node_id, epoch, address } = self;
+        write!(f, "another broker {node_id} at {address} (epoch {epoch})")
+    }
 }
 
 /// Why a WAL does not open.

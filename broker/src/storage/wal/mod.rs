@@ -1,62 +1,122 @@
 //! The write-ahead log: what is in it is durable and may be acknowledged (DESIGN §5.1).
 //!
 //! Owns order and durability of records, nothing of their meaning: a record is a small head, a body that is
-//! never copied, and the owner to tell. [`DiskWal`] writes to this node's disk; the object WAL comes second
-//! behind the same [`Wal`].
+//! never copied, and the owner to tell. [`Wal`] is the handle that appenders hold; behind its queue writes one of
+//! two writers, of which [`disk`] knows this node's disk and [`object`] the object store. Both are held to one
+//! list of claims (`conformance`).
 //!
 //! ```text
-//! append ─▶ queue ─▶ writer thread: one gathered write, one fdatasync ─▶ Owner::durable, in order
+//! append ─▶ queue ─┬▶ disk: a thread; one gathered write, one fdatasync ───────┬▶ Owner::durable, in order
+//!                  └▶ object: a task; put-if-absent of slots, some in flight ──┘
 //! ```
 
 mod disk;
 mod error;
-#[cfg(test)]
-mod fault;
-mod file_system;
-mod files;
 mod frame;
-mod recover;
-#[cfg(test)]
-mod tests;
-mod writer;
+mod lease;
+mod queue;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use tokio::sync::watch;
+use uuid::Uuid;
 
-pub use disk::{DiskWal, DiskWalSettings};
-pub use error::{WalError, WalOpenError};
 #[cfg(test)]
-pub(crate) use fault::FaultyFileSystem;
-pub use file_system::{DiskFileSystem, FileSystem, WalFile};
+pub(crate) use disk::FaultyFileSystem;
+pub use disk::{DiskFileSystem, DiskWalSettings, FileSystem, WalFile};
+pub use error::{FencedBy, WalError, WalOpenError};
+pub use lease::{Lease, LeaseError};
+use queue::Shared;
+
+/// Which write-ahead log makes an acknowledgement durable (DESIGN §5.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WalKind {
+    /// Segments on this node's disk, one `fdatasync` per group. The default.
+    #[default]
+    Disk,
+    /// Log objects in the store, created by put-if-absent.
+    Object,
+}
 
 /// Takes records in order and makes them durable.
-pub trait Wal: Send + Sync {
+pub struct Wal {
+    shared: Arc<Shared>,
+    wal_id: Uuid,
+    lease: Lease,
+}
+
+impl Wal {
+    /// The id that the store must name.
+    pub fn id(&self) -> Uuid {
+        self.wal_id
+    }
+
     /// Whether records are taken now.
-    fn accepting(&self) -> Result<(), WalError>;
+    pub fn accepting(&self) -> Result<(), WalError> {
+        self.shared.accepting()
+    }
 
     /// Bytes queued and not yet durable.
-    fn queued_bytes(&self) -> usize;
+    pub fn queued_bytes(&self) -> usize {
+        self.shared.queued_bytes()
+    }
 
     /// Queues one record; its sequence number. Never waits. If the WAL has failed, the owner is told so.
-    fn append(&self, record: WalRecord) -> u64;
+    pub fn append(&self, record: WalRecord) -> u64 {
+        self.shared.append(record)
+    }
 
     /// The sequence number that the next record gets.
-    fn next_sequence(&self) -> u64;
+    pub fn next_sequence(&self) -> u64 {
+        self.shared.next_sequence()
+    }
 
     /// Records below this sequence number are durable.
-    fn durable(&self) -> watch::Receiver<u64>;
+    pub fn durable(&self) -> watch::Receiver<u64> {
+        self.shared.durable()
+    }
 
-    /// Records below this sequence number are no longer needed.
-    fn trim(&self, below: u64);
+    /// Records below this sequence number are no longer needed, and the metadata says so.
+    pub fn trim(&self, below: u64) {
+        self.shared.trim(below);
+    }
+
+    /// What it needs to answer from state: proof that no other broker has taken over.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Another broker has taken over: nothing is acknowledged any more.
+    pub fn fenced(&self, by: FencedBy) {
+        self.shared.fenced(by);
+    }
 
     /// Resolves when the WAL has failed for good.
-    fn failed(&self) -> BoxFuture<'static, WalError>;
+    pub fn failed(&self) -> impl Future<Output = WalError> + Send + use<> {
+        let mut failure = self.shared.failure();
+        async move {
+            let failed = failure.wait_for(Option::is_some).await;
+            // The sender lives as long as the WAL; without it there is nothing left to fail.
+            failed.ok().and_then(|error| error.clone()).unwrap_or(WalError::Closed)
+        }
+    }
 
     /// Makes everything queued durable, then stops.
-    fn close(&self) -> BoxFuture<'static, ()>;
+    pub fn close(&self) -> impl Future<Output = ()> + Send + use<> {
+        let closed = self.shared.close();
+        async move {
+            // Dropped: it has failed, which is told elsewhere.
+            let _ = closed.await;
+        }
+    }
+}
+
+impl Drop for Wal {
+    fn drop(&mut self) {
+        drop(self.close());
+    }
 }
 
 /// One record on its way into the WAL.
@@ -71,6 +131,13 @@ pub struct WalRecord {
     pub owner: Arc<dyn Owner>,
     /// What the owner is told.
     pub mark: i64,
+}
+
+impl WalRecord {
+    /// Bytes in the WAL.
+    fn size_bytes(&self) -> usize {
+        frame::frame_bytes(self.head.len(), self.body.len())
+    }
 }
 
 /// A checksum that somebody has verified: CRC-32C of the bytes from `from` to the end.

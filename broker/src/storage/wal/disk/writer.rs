@@ -5,10 +5,11 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::disk::{Health, Shared};
+use super::super::frame::{ALIGN, FRAME_BYTES, FrameInfo, encode_front, seed};
+use super::super::queue::{Health, Shared};
+use super::super::{WalError, WalRecord};
+use super::file_system::is_full;
 use super::files::{ActiveFile, WalFiles, WriteFailure};
-use super::frame::{FRAME_BYTES, FrameInfo, encode_front, frame_bytes, seed};
-use super::{Owner, WalError, WalRecord, file_system::is_full, frame::ALIGN};
 
 /// How long a writer that found the disk full waits before it tries again.
 const FULL_RETRY: Duration = Duration::from_millis(200);
@@ -28,12 +29,13 @@ impl Writer {
     /// Runs until the WAL is closed or has failed.
     pub fn run(mut self) {
         while let Some(group) = self.next_group() {
-            match self.make_durable(&group) {
-                Ok(()) => self.complete(group),
-                Err(error) => {
-                    self.shared.fail(&error, group);
-                    return;
-                }
+            if let Err(error) = self.make_durable(&group) {
+                self.shared.fail(&error, group);
+                return;
+            }
+            self.synced_below += group.len() as u64;
+            if self.shared.acknowledge(group, self.synced_below).is_err() {
+                return;
             }
         }
         // First its files: a spare that is still being filled must not meet the next life of this directory.
@@ -58,26 +60,17 @@ impl Writer {
                 queue = self.shared.queue.lock();
                 continue;
             }
+            if queue.failed().is_some() {
+                return None;
+            }
             if !queue.records.is_empty() {
-                return Some(self.take_group(&mut queue.records));
+                return Some(queue.take_group(self.group_bytes_max));
             }
             if queue.health == Health::Closing {
                 return None;
             }
-            self.shared.wake.wait(&mut queue);
+            self.shared.thread.wait(&mut queue);
         }
-    }
-
-    fn take_group(&self, records: &mut VecDeque<WalRecord>) -> VecDeque<WalRecord> {
-        let mut bytes = 0;
-        let count = records.iter().take_while(|record| {
-            let first = bytes == 0;
-            bytes += record.size_bytes();
-            first || bytes <= self.group_bytes_max
-        });
-        let count = count.count();
-        let rest = records.split_off(count);
-        std::mem::replace(records, rest)
     }
 
     /// Writes and syncs one group. A full disk is waited out; a file that fails is given up and the group is
@@ -87,14 +80,13 @@ impl Writer {
         loop {
             let error = match self.try_group(group) {
                 Ok(()) => {
-                    self.shared.set_full(false);
+                    self.shared.take_again();
                     return Ok(());
                 }
                 Err(error) => error,
             };
             if is_full(&error) {
-                tracing::error!("the WAL's disk is full: acknowledging nothing until there is room");
-                self.shared.set_full(true);
+                self.shared.hold(WalError::Full);
                 self.wait_for_room()?;
                 continue;
             }
@@ -109,10 +101,13 @@ impl Writer {
 
     fn wait_for_room(&self) -> Result<(), WalError> {
         let mut queue = self.shared.queue.lock();
+        if let Some(error) = queue.failed() {
+            return Err(error.clone());
+        }
         if queue.health == Health::Closing {
             return Err(WalError::Full);
         }
-        self.shared.wake.wait_for(&mut queue, FULL_RETRY);
+        self.shared.thread.wait_for(&mut queue, FULL_RETRY);
         Ok(())
     }
 
@@ -169,20 +164,6 @@ impl Writer {
         }
         fronts
     }
-
-    fn complete(&mut self, group: VecDeque<WalRecord>) {
-        self.synced_below += group.len() as u64;
-        let bytes = group.iter().map(|record| record.size_bytes()).sum();
-        let count = group.len();
-        let mut records = group.into_iter().peekable();
-        while let Some(record) = records.next() {
-            // One word per run of records of the same owner.
-            if records.peek().is_none_or(|next| !Arc::ptr_eq(&next.owner, &record.owner)) {
-                record.owner.durable(record.mark);
-            }
-        }
-        self.shared.completed(count, bytes, self.synced_below);
-    }
 }
 
 /// Frame headers, heads and small bodies, one after the other.
@@ -214,22 +195,4 @@ fn gather<'a>(group: &'a VecDeque<WalRecord>, fronts: &'a Fronts) -> Vec<IoSlice
         parts.push(IoSlice::new(&fronts.bytes[start..]));
     }
     parts
-}
-
-impl WalRecord {
-    /// Bytes in the WAL.
-    pub(super) fn size_bytes(&self) -> usize {
-        frame_bytes(self.head.len(), self.body.len())
-    }
-}
-
-/// Tells every owner of `records` once that the WAL has failed.
-pub(super) fn tell_failed(records: impl IntoIterator<Item = WalRecord>, error: &WalError) {
-    let mut told: Vec<Arc<dyn Owner>> = Vec::new();
-    for record in records {
-        if !told.iter().any(|owner| Arc::ptr_eq(owner, &record.owner)) {
-            record.owner.failed(error);
-            told.push(record.owner);
-        }
-    }
 }

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use prometheus::Registry;
 use proptest::prelude::*;
 use towpath_env::Env;
 use uuid::Uuid;
 
-use super::fault::FaultyFileSystem;
-use super::recover::file_name;
+use bytes::Bytes;
+
+use super::super::{Owner, WalRecord};
 use super::*;
 use crate::storage::StorageMetrics;
 
@@ -58,7 +58,7 @@ impl Owner for Told {
 }
 
 struct Opened {
-    wal: DiskWal,
+    wal: Wal,
     replayed: Vec<(u64, Bytes)>,
     told: Arc<Told>,
     appended: i64,
@@ -93,7 +93,7 @@ fn settings(expected: Option<Uuid>, trimmed_to: u64) -> DiskWalSettings {
 fn try_open(files: &FaultyFileSystem, settings: DiskWalSettings) -> Result<Opened, WalOpenError> {
     let metrics = StorageMetrics::register(&Registry::new()).unwrap();
     let mut replayed = Vec::new();
-    let wal = DiskWal::open(Arc::new(files.clone()), settings, Env::real(), metrics.wal, &mut |record| {
+    let wal = Wal::open_disk(Arc::new(files.clone()), settings, Env::real(), metrics.wal, &mut |record| {
         replayed.push((record.sequence, record.body));
     })?;
     Ok(Opened { wal, replayed, told: Arc::default(), appended: 0 })
@@ -344,7 +344,7 @@ async fn closing_makes_everything_queued_durable() {
         let metrics = StorageMetrics::register(&Registry::new()).unwrap();
         let mut replayed = 0;
         let each = &mut |_| replayed += 1;
-        let wal = DiskWal::open(files.clone(), settings(id, 0), Env::real(), metrics.wal, each).unwrap();
+        let wal = Wal::open_disk(files.clone(), settings(id, 0), Env::real(), metrics.wal, each).unwrap();
         assert_eq!(replayed, round * 100);
         for _ in 0..100 {
             let owner = told.clone();

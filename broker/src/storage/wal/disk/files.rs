@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 use uuid::Uuid;
 
-use super::frame::{FileHeader, HEADER_BYTES};
+use super::super::frame::{FileHeader, HEADER_BYTES};
 use super::recover::file_name;
 use super::{FileSystem, WalFile};
 

@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::error::WalOpenError;
+use super::super::error::WalOpenError;
 
 /// One directory of WAL files.
 pub trait FileSystem: Send + Sync {
@@ -152,6 +152,6 @@ impl WalFile for DiskFile {
 }
 
 /// Whether an error means that there is no room.
-pub(super) fn is_full(error: &io::Error) -> bool {
+pub(in crate::storage::wal) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

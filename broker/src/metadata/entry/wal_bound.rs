@@ -1,4 +1,4 @@
-//! The store learns which disk WAL belongs to it.
+//! The store learns which write-ahead log belongs to it.
 
 use std::sync::Arc;
 
@@ -6,23 +6,30 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Rejection;
-use crate::metadata::image::{Image, WalImage};
+use crate::metadata::image::{Image, WalImage, WalPosition};
 
-/// Binds a broker's disk WAL to the store (DESIGN §5.1): a broker that comes up with another one is refused,
-/// unless the entry names the one it replaces, which accepts the loss of what that one alone held.
+/// Binds a broker's WAL to the store (DESIGN §5.1): a broker that comes up with another one is refused, unless
+/// the entry names the one it replaces: because that one is sealed, or because the loss of what it alone held is
+/// accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DiskWalBound {
+pub struct WalBound {
     /// The broker.
     pub node_id: i32,
-    /// Its WAL's id.
+    /// The registration of the broker that binds it.
+    pub epoch: i64,
+    /// The WAL's id.
     pub wal_id: Uuid,
+    /// Where an object WAL begins; `None`: it is a disk WAL.
+    #[serde(default)]
+    pub position: Option<WalPosition>,
     /// The WAL given up, when one is.
     #[serde(default)]
     pub replaces: Option<Uuid>,
 }
 
-impl DiskWalBound {
+impl WalBound {
     pub(super) fn apply(&self, image: &mut Image) -> Result<(), Rejection> {
+        image.check_epoch(self.node_id, self.epoch)?;
         let bound = image.wals.get(&self.node_id).map_or(Uuid::nil(), |wal| wal.wal_id);
         if bound == self.wal_id {
             return Ok(());
@@ -33,7 +40,9 @@ impl DiskWalBound {
         // A new WAL counts from zero. The snapshot stays: it is the producer state of what the store holds.
         let wals = Arc::make_mut(&mut image.wals);
         let snapshot = wals.remove(&self.node_id).and_then(|wal| wal.snapshot);
-        wals.insert(self.node_id, WalImage { wal_id: self.wal_id, trimmed_to: 0, snapshot });
+        let bound =
+            WalImage { wal_id: self.wal_id, position: self.position, snapshot, ..WalImage::default() };
+        wals.insert(self.node_id, bound);
         Ok(())
     }
 }

@@ -6,9 +6,10 @@
 
 use uuid::Uuid;
 
-use super::error::WalOpenError;
-use super::frame::{ALIGN, FileHeader, Frame, HEADER_BYTES, seed};
-use super::{FileSystem, Replayed};
+use super::super::Replayed;
+use super::super::error::WalOpenError;
+use super::super::frame::{ALIGN, FileHeader, Frame, HEADER_BYTES, seed};
+use super::FileSystem;
 
 /// The name of a WAL file.
 pub(super) fn file_name(number: u64) -> String {

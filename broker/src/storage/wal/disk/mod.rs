@@ -1,0 +1,141 @@
+//! The disk WAL: files on this node's disk, one write and one `fdatasync` per group.
+
+#[cfg(test)]
+mod fault;
+mod file_system;
+mod files;
+mod recover;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use towpath_env::Env;
+use towpath_env::panic::words;
+use uuid::Uuid;
+
+use super::error::{WalError, WalOpenError};
+use super::lease::Lease;
+use super::queue::Shared;
+use super::{Replayed, Wal};
+use crate::storage::metrics::WalMetrics;
+#[cfg(test)]
+pub(crate) use fault::FaultyFileSystem;
+pub(super) use file_system::is_full;
+pub use file_system::{DiskFileSystem, FileSystem, WalFile};
+use files::{WalFiles, leftovers};
+use recover::{Found, file_name, file_number, find, listing, replay};
+use writer::Writer;
+
+/// What a disk WAL is opened with.
+pub struct DiskWalSettings {
+    /// The WAL that the store belongs to; `None`: none yet.
+    pub expected: Option<Uuid>,
+    /// Records below this sequence number are in the store.
+    pub trimmed_to: u64,
+    /// Open in spite of another identity or of damage, giving up what is lost thereby.
+    pub accept_loss: bool,
+    /// Size of one file.
+    pub file_bytes: usize,
+    /// Most bytes of one group.
+    pub group_bytes_max: usize,
+}
+
+impl Wal {
+    /// Opens a WAL in a directory of this machine: replays what it holds from `trimmed_to` on, in order, and starts
+    /// the writer.
+    pub fn open_disk(
+        files: Arc<dyn FileSystem>,
+        settings: DiskWalSettings,
+        env: Env,
+        metrics: WalMetrics,
+        each: &mut dyn FnMut(Replayed),
+    ) -> Result<Wal, WalOpenError> {
+        leftovers(&*files).map_err(WalOpenError::io(listing(&*files)))?;
+        let found = match recover(&*files, &settings, each) {
+            Err(error) if settings.accept_loss && !matches!(error, WalOpenError::Io { .. }) => {
+                tracing::error!(%error, "the loss was accepted: starting a new WAL");
+                abandon(&*files)?;
+                Found::default()
+            }
+            found => found?,
+        };
+        let wal_id = found.wal_id.unwrap_or_else(|| env.uuid());
+        // Another WAL than the store knows counts from zero, and so does the store once it is bound to it.
+        let known = found.wal_id.is_some() && found.wal_id == settings.expected;
+        let next_sequence = found.end_sequence.max(if known { settings.trimmed_to } else { 0 });
+        let shared = Arc::new(Shared::new(next_sequence, env, metrics));
+        // Recovered files end where the next one begins; all of them go at the first trim beyond that.
+        let ends = found.files.iter().map(|&(number, _)| number);
+        let ends = ends.zip(found.files.iter().skip(1).map(|(_, first)| *first).chain([None]));
+        let ends: Vec<_> = ends.map(|(number, end)| (number, end.unwrap_or(next_sequence))).collect();
+        let new_file = format!("make a new file of the WAL in {}", files.path(""));
+        let mut files = WalFiles::new(files, wal_id, settings.file_bytes as u64, ends);
+        // A fresh file at once: it voids whatever a torn tail left behind, before its sequence numbers come again.
+        let active = files.activate(next_sequence, 0).map_err(WalOpenError::io(new_file))?;
+        let writer = Writer {
+            shared: shared.clone(),
+            files,
+            active: Some(active),
+            synced_below: next_sequence,
+            group_bytes_max: settings.group_bytes_max,
+        };
+        let thread = std::thread::Builder::new().name("towpath-wal".to_owned());
+        thread.spawn(move || run(writer)).map_err(WalOpenError::io("start the WAL's writer thread"))?;
+        // Nobody else can write here: its folder is locked.
+        Ok(Wal { shared, wal_id, lease: Lease::always() })
+    }
+}
+
+/// A writer that panics leaves records that nobody will make durable: the WAL has failed for good.
+fn run(writer: Writer) {
+    let shared = writer.shared.clone();
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| writer.run())) {
+        let why = format!("bug: its writer panicked: {}", words(&*panic));
+        shared.fail(&WalError::Failed(why), VecDeque::new());
+    }
+}
+
+fn recover(
+    files: &dyn FileSystem,
+    settings: &DiskWalSettings,
+    each: &mut dyn FnMut(Replayed),
+) -> Result<Found, WalOpenError> {
+    let mut found = find(files)?;
+    if let Some(expected) = settings.expected.filter(|expected| found.wal_id != Some(*expected)) {
+        let found = found.wal_id.map_or_else(|| "none".to_owned(), |id| id.to_string());
+        return Err(WalOpenError::OtherWal { expected, found });
+    }
+    // What is accepted may have been read from memory only: it must be on disk before anybody relies on it.
+    for (number, _) in found.files.iter().filter(|(_, first)| first.is_some()) {
+        let name = file_name(*number);
+        let syncing = format!("sync the WAL's file {}", files.path(&name));
+        files.open(&name).and_then(|mut file| file.sync()).map_err(WalOpenError::io(syncing))?;
+    }
+    // Nothing may be handed out before it is clear that all of it can be: a first pass only checks.
+    replay(files, &mut found, u64::MAX, &mut |_| {})?;
+    let Found { first_sequence: first, end_sequence: end, .. } = found;
+    let trimmed_to = settings.trimmed_to;
+    if found.wal_id.is_some() && settings.expected.is_some() && (first > trimmed_to || end < trimmed_to) {
+        return Err(WalOpenError::Gap { trimmed_to, first, end });
+    }
+    if let (Some(found), None, true) = (found.wal_id, settings.expected, end > first) {
+        return Err(WalOpenError::UnknownToStore { found });
+    }
+    replay(files, &mut found, trimmed_to, each)?;
+    Ok(found)
+}
+
+/// Puts aside the files of a WAL that is given up.
+fn abandon(files: &dyn FileSystem) -> Result<(), WalOpenError> {
+    for name in files.list().map_err(WalOpenError::io(listing(files)))? {
+        if file_number(&name).is_some() {
+            let putting = format!("put the WAL's file {} aside", files.path(&name));
+            files.rename(&name, &format!("{name}.abandoned")).map_err(WalOpenError::io(putting))?;
+        }
+    }
+    Ok(())
+}
