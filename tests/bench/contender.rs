@@ -1,36 +1,49 @@
-//! A broker under load: Apache Kafka as its distribution tunes it, or Towpath's broker with its defaults.
+//! A broker that is measured: Apache Kafka as its distribution tunes it, or Towpath's with its defaults.
 
-use std::path::Path;
-use std::process::Command;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use towpath_env::Env;
-use towpath_tests::daemon::Daemon;
-use towpath_tests::kafka::{Kafka, KafkaOptions, Tool, Tools};
-use towpath_tests::process::output_of;
+use towpath_tests::daemon::{Daemon, get};
+use towpath_tests::kafka::{Kafka, KafkaOptions};
+use towpath_tests::mirroring::ends;
+use towpath_tests::wait;
+use towpath_wire::client::Client;
 
-use super::Options;
-use super::figures::{Round, fetched, produced};
-use super::proc::{cpu_seconds, resident_mb};
+use super::load;
+use super::proc::cpu_seconds;
 
-const RECORD_BYTES: u64 = 1_000;
-const PARTITIONS: i32 = 6;
-/// Records a second, and for how long, when latency is measured.
-const PACED_RATE: u64 = 2_000;
-const PACED_RECORDS: u64 = 20_000;
-/// A load on two busy cores.
-const LOAD_MAX: Duration = Duration::from_secs(300);
 /// A broker that uses less than this much of one core is quiet.
 const QUIET_SHARE: f64 = 0.03;
-const QUIET_WINDOW: Duration = Duration::from_secs(1);
+const QUIET_WINDOW: Duration = Duration::from_millis(500);
+/// Then it is taken as it is.
 const QUIET_MAX: Duration = Duration::from_secs(60);
+/// `segment_age_max_ms` is a minute.
+const UPLOADED_MAX: Duration = Duration::from_secs(120);
+/// A gigabyte to look through.
+const START_MAX: Duration = Duration::from_secs(120);
+
+/// How brokers are started.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Version of Apache Kafka.
+    pub kafka: String,
+    /// `--wal` of Towpath.
+    pub wal: String,
+    /// `--store` of Towpath, if not its data folder.
+    pub store: Option<String>,
+}
 
 /// A running broker.
 pub struct Contender {
-    name: String,
-    bootstrap: String,
-    process_id: u32,
+    pub bootstrap: String,
+    pub process_id: u32,
+    /// For topics and offsets.
+    pub client: Client,
+    /// Where its files are.
+    pub folder: PathBuf,
     broker: Broker,
 }
 
@@ -40,13 +53,24 @@ enum Broker {
 }
 
 impl Contender {
-    /// Apache Kafka with the JVM options of its own start script and its default threads.
-    pub async fn kafka(version: &str) -> Result<Contender> {
-        let mut options = KafkaOptions::new(version)
-            .property("num.network.threads", "3")
-            .property("num.io.threads", "8")
-            .property("log.cleaner.backoff.ms", "15000")
-            .property("log.retention.check.interval.ms", "300000");
+    /// Apache Kafka with the settings of its distribution's `server.properties`, and the options of the JVM that its
+    /// start script gives.
+    pub async fn kafka(settings: &Settings) -> Result<Contender> {
+        let mut options = KafkaOptions::new(&settings.kafka);
+        let shipped = [
+            ("num.network.threads", "3"),
+            ("num.io.threads", "8"),
+            ("socket.send.buffer.bytes", "102400"),
+            ("socket.receive.buffer.bytes", "102400"),
+            ("offsets.topic.num.partitions", "50"),
+            ("log.cleaner.backoff.ms", "15000"),
+            ("log.cleaner.dedupe.buffer.size", "134217728"),
+            ("log.retention.check.interval.ms", "300000"),
+            ("log.retention.hours", "168"),
+        ];
+        for (key, value) in shipped {
+            options = options.property(key, value);
+        }
         let jvm = [
             "-Xmx1G",
             "-Xms1G",
@@ -58,126 +82,97 @@ impl Contender {
             "-Djava.awt.headless=true",
         ];
         options.jvm = jvm.map(str::to_owned).to_vec();
-        let mut kafka = Kafka::start_with(options).await?;
-        let (bootstrap, process_id) = (kafka.bootstrap(), kafka.process_id(0)?);
-        Ok(Contender {
-            name: format!("Kafka {version}"),
-            bootstrap,
-            process_id,
-            broker: Broker::Kafka(kafka),
-        })
+        let mut kafka = Kafka::start_with(options).await.context("start Apache Kafka")?;
+        let (bootstrap, process_id, folder) = (kafka.bootstrap(), kafka.process_id(0)?, kafka.data_path(0));
+        let client = load::connect(&bootstrap).await?;
+        Ok(Contender { bootstrap, process_id, client, folder, broker: Broker::Kafka(kafka) })
     }
 
-    /// Towpath's broker with its defaults.
-    pub async fn towpath(folder: &Path) -> Result<Contender> {
-        let mut daemon = Daemon::broker("towpath", folder, &[])?;
-        daemon.start().await?;
+    /// Towpath's broker with its defaults, but for `storage` (keys of its configuration file).
+    pub async fn towpath(
+        settings: &Settings,
+        folder: &Path,
+        storage: &BTreeMap<String, u64>,
+    ) -> Result<Contender> {
+        std::fs::create_dir_all(folder)?;
+        let mut arguments = vec!["--wal".to_owned(), settings.wal.clone()];
+        if let Some(store) = &settings.store {
+            // Each broker of a run has a part of the store to itself.
+            let name = Env::real().uuid();
+            arguments.extend(["--store".to_owned(), format!("{}/{name}", store.trim_end_matches('/'))]);
+        }
+        if !storage.is_empty() {
+            let file = folder.join("broker.yaml");
+            let keys: Vec<String> = storage.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+            std::fs::write(&file, format!("storage: {{ {} }}\n", keys.join(", ")))?;
+            arguments.extend(["--config".to_owned(), file.display().to_string()]);
+        }
+        let mut daemon = Daemon::broker("towpath", folder, &arguments)?;
+        daemon.start().await.context("start Towpath's broker")?;
         let (bootstrap, process_id) = (daemon.bootstrap(), daemon.running()?.id());
-        Ok(Contender { name: "Towpath".to_owned(), bootstrap, process_id, broker: Broker::Towpath(daemon) })
-    }
-
-    /// What it is called in the table.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Its resident memory.
-    pub fn resident_mb(&self) -> Result<f64> {
-        resident_mb(self.process_id)
+        let client = load::connect(&bootstrap).await?;
+        let folder = folder.to_owned();
+        Ok(Contender { bootstrap, process_id, client, folder, broker: Broker::Towpath(daemon) })
     }
 
     /// Waits until the broker does next to nothing; gives its CPU-seconds so far.
     pub async fn quiet(&self) -> Result<f64> {
         let env = Env::real();
         let mut before = cpu_seconds(self.process_id)?;
-        while env.elapsed() < QUIET_MAX {
+        loop {
             env.sleep(QUIET_WINDOW).await;
             let now = cpu_seconds(self.process_id)?;
-            if now - before <= QUIET_SHARE * QUIET_WINDOW.as_secs_f64() {
+            if now - before <= QUIET_SHARE * QUIET_WINDOW.as_secs_f64() || env.elapsed() > QUIET_MAX {
                 return Ok(now);
             }
             before = now;
         }
-        bail!("{} is still busy after {} s", self.name, QUIET_MAX.as_secs())
     }
 
-    /// One topic: filled as fast as it goes, read from its beginning, then written to at a fixed pace.
-    pub async fn round(&mut self, tools: &Tools, topic: &str, options: &Options) -> Result<Round> {
-        let partitions = PARTITIONS.to_string();
-        let create = [
-            "--bootstrap-server",
-            &self.bootstrap,
-            "--create",
-            "--topic",
-            topic,
-            "--partitions",
-            &partitions,
-        ];
-        tools.run(Tool::Topics, &create).await?;
-        let records = options.mb * 1_000_000 / RECORD_BYTES;
-        let gb = (records * RECORD_BYTES) as f64 / 1e9;
-
-        let start = self.quiet().await?;
-        let said = self.produce(tools, topic, (records, -1), &options.codec).await?;
-        let produce = produced(&said)?;
-        let written = self.quiet().await?;
-        let said = self.fetch(tools, topic, records).await?;
-        let fetch_mb_s = fetched(&said)?;
-        let read = self.quiet().await?;
-        let said = self.produce(tools, topic, (PACED_RECORDS, PACED_RATE as i64), &options.codec).await?;
-        let paced = produced(&said)?;
-        Ok(Round {
-            produce_mb_s: produce.mb_s,
-            produce_cpu_s_per_gb: (written - start) / gb,
-            fetch_mb_s,
-            fetch_cpu_s_per_gb: (read - written) / gb,
-            paced_p50_ms: paced.p50_ms,
-            paced_p99_ms: paced.p99_ms,
+    /// SIGKILL, and a start on the same data; gives the time until every partition of the topic has its end again.
+    pub async fn kill_and_start(&mut self, topic: &str, expected: &[i64]) -> Result<Duration> {
+        let env = match &mut self.broker {
+            Broker::Kafka(kafka) => {
+                kafka.kill(0).await?;
+                let env = Env::real();
+                kafka.start_again().await?;
+                self.process_id = kafka.process_id(0)?;
+                env
+            }
+            Broker::Towpath(daemon) => {
+                daemon.kill().await?;
+                let env = Env::real();
+                daemon.start().await?;
+                self.process_id = daemon.running()?.id();
+                env
+            }
+        };
+        self.client = load::connect(&self.bootstrap).await?;
+        wait::until(&format!("{topic} to end at {expected:?}"), START_MAX, async || {
+            Ok(ends(&self.client, topic).await.is_ok_and(|ends| ends == expected).then_some(()))
         })
+        .await?;
+        Ok(env.elapsed())
     }
 
-    async fn produce(
-        &self,
-        tools: &Tools,
-        topic: &str,
-        (records, rate): (u64, i64),
-        codec: &str,
-    ) -> Result<String> {
-        let (records, rate, size) = (records.to_string(), rate.to_string(), RECORD_BYTES.to_string());
-        let (server, compression) =
-            (format!("bootstrap.servers={}", self.bootstrap), format!("compression.type={codec}"));
-        let arguments = [
-            "--topic",
-            topic,
-            "--num-records",
-            &records,
-            "--record-size",
-            &size,
-            "--throughput",
-            &rate,
-            "--producer-props",
-            &server,
-            &compression,
-            "acks=all",
-            "batch.size=65536",
-            "linger.ms=5",
-        ];
-        output_of("ProducerPerformance", client(tools, Tool::ProducerPerformance, &arguments), LOAD_MAX).await
+    /// Requests to the object store so far, by kind; `None` of Kafka.
+    pub async fn object_requests(&self) -> Result<Option<BTreeMap<String, f64>>> {
+        let Broker::Towpath(daemon) = &self.broker else { return Ok(None) };
+        let (_, text) = get(&daemon.http_address(), "/metrics").await?;
+        Ok(Some(by_kind(&text)))
     }
 
-    async fn fetch(&self, tools: &Tools, topic: &str, records: u64) -> Result<String> {
-        let records = records.to_string();
-        let arguments = [
-            "--bootstrap-server",
-            &self.bootstrap,
-            "--topic",
-            topic,
-            "--messages",
-            &records,
-            "--timeout",
-            "60000",
-        ];
-        output_of("ConsumerPerformance", client(tools, Tool::ConsumerPerformance, &arguments), LOAD_MAX).await
+    /// Waits until nothing waits for the object store any more, at most as long as a segment may wait and a little; of
+    /// Kafka, until it is quiet.
+    pub async fn uploaded(&self) -> Result<()> {
+        if let Broker::Towpath(daemon) = &self.broker {
+            wait::until("everything to be uploaded", UPLOADED_MAX, async || {
+                let waiting = daemon.metric("towpath_broker_unuploaded_bytes", "").await?;
+                Ok((waiting == 0.0).then_some(()))
+            })
+            .await?;
+        }
+        self.quiet().await.map(drop)
     }
 
     /// Stops it as its operator would.
@@ -189,7 +184,34 @@ impl Contender {
     }
 }
 
-/// A client's JVM: room to compile well, little heap.
-fn client(tools: &Tools, tool: Tool, arguments: &[&str]) -> Command {
-    tools.command_with(&["-Xmx512m", "-XX:+UseSerialGC"], tool, arguments)
+/// The values of the counter of object requests by its label.
+fn by_kind(metrics: &str) -> BTreeMap<String, f64> {
+    let series =
+        metrics.lines().filter_map(|line| line.strip_prefix("towpath_broker_object_requests_total{"));
+    let values = series.filter_map(|rest| {
+        let (labels, value) = rest.split_once("} ")?;
+        let kind = labels.split_once("kind=\"")?.1.split_once('"')?.0;
+        Some((kind.to_owned(), value.trim().parse::<f64>().ok()?))
+    });
+    let mut all = BTreeMap::new();
+    for (kind, value) in values {
+        *all.entry(kind).or_insert(0.0) += value;
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn object_requests_are_read_by_kind_whatever_other_labels_there_are() {
+        let text = "# HELP towpath_broker_object_requests_total x\n\
+                    towpath_broker_object_requests_total{kind=\"put\"} 7\n\
+                    towpath_broker_object_requests_total{cause=\"wal\",kind=\"put\"} 2\n\
+                    towpath_broker_object_requests_total{kind=\"get\"} 3\n\
+                    towpath_broker_object_failures_total{kind=\"get\"} 9\n";
+        let expected = BTreeMap::from([("get".to_owned(), 3.0), ("put".to_owned(), 9.0)]);
+        assert_eq!(by_kind(text), expected);
+    }
 }
