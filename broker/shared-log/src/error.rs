@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::advice;
+
 /// Whose fault an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -35,6 +37,16 @@ pub enum StoreError {
         #[source]
         source: object_store::Error,
     },
+    /// An address in the environment is none.
+    #[error(
+        "{name}={value} is no address of a store; fix: give it a scheme, http://HOST:PORT or https://HOST"
+    )]
+    Endpoint {
+        /// The variable.
+        name: String,
+        /// What it holds.
+        value: String,
+    },
     /// The store's folder cannot be made or opened.
     #[error(
         "store folder {path}: {source}; fix: name a folder that this user may write, on a disk with room"
@@ -47,17 +59,27 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// A request of the start-up probe failed.
-    #[error(
-        "store probe: {action} {path}: {source}; fix: check address, credentials, permissions and room of the store"
-    )]
+    #[error("store probe: {action} {path}: {}; fix: {}", advice::words(.answer), advice::fix(.answer))]
     Request {
         /// What was tried.
         action: &'static str,
         /// On which object.
         path: String,
-        /// The store's own word.
-        #[source]
-        source: object_store::Error,
+        /// The store's own word; told within the message, so no source of it.
+        answer: object_store::Error,
+    },
+    /// A request of the start-up probe was not answered.
+    #[error(
+        "store probe: {action} {path}: no answer within {timeout_ms} ms; fix: check AWS_ENDPOINT_URL, and names, routes \
+         and firewalls in between"
+    )]
+    Silent {
+        /// What was tried.
+        action: &'static str,
+        /// On which object.
+        path: String,
+        /// How long one request may take.
+        timeout_ms: u64,
     },
     /// The store breaks a rule without which records would be lost.
     #[error("store probe: this store cannot hold Towpath's data: {rule}; fix: use a store that {need}")]
@@ -73,10 +95,13 @@ impl StoreError {
     /// Whose fault it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            StoreError::Url { .. } | StoreError::Client { .. } => ErrorKind::Caller,
-            StoreError::Folder { .. } | StoreError::Request { .. } | StoreError::Unfit { .. } => {
-                ErrorKind::Store
+            StoreError::Url { .. } | StoreError::Client { .. } | StoreError::Endpoint { .. } => {
+                ErrorKind::Caller
             }
+            StoreError::Folder { .. }
+            | StoreError::Request { .. }
+            | StoreError::Silent { .. }
+            | StoreError::Unfit { .. } => ErrorKind::Store,
         }
     }
 }

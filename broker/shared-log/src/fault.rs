@@ -13,8 +13,8 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use parking_lot::Mutex;
 use towpath_env::Env;
@@ -38,6 +38,10 @@ pub struct Faults {
     pub delay_max: Duration,
     /// Treats every put-if-absent as a plain put.
     pub ignores_conditions: bool,
+    /// Looks whether an object is there, and then writes it: two puts-if-absent that meet both succeed.
+    pub looks_before_it_writes: bool,
+    /// Gives the whole object, whatever range is asked for.
+    pub ignores_ranges: bool,
     /// Its listings are empty.
     pub hides_from_listings: bool,
     /// Every request panics, as a bug in a store's client would.
@@ -55,6 +59,8 @@ impl Faults {
         silences: 0,
         delay_max: Duration::ZERO,
         ignores_conditions: false,
+        looks_before_it_writes: false,
+        ignores_ranges: false,
         hides_from_listings: false,
         panics: false,
     };
@@ -69,6 +75,8 @@ impl Faults {
         silences: 10,
         delay_max: Duration::from_millis(200),
         ignores_conditions: false,
+        looks_before_it_writes: false,
+        ignores_ranges: false,
         hides_from_listings: false,
         panics: false,
     };
@@ -184,6 +192,12 @@ impl ObjectStore for FaultyStore {
             opts.mode = PutMode::Overwrite;
         }
         let conditional = matches!(opts.mode, PutMode::Create);
+        if conditional && self.faults().looks_before_it_writes {
+            if self.inner.head(location).await.is_ok() {
+                return Err(exists(location));
+            }
+            opts.mode = PutMode::Overwrite;
+        }
         self.delay().await;
         let fate = self.fate();
         match fate {
@@ -222,6 +236,10 @@ impl ObjectStore for FaultyStore {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         self.requests.lock().gets += 1;
         self.before_read().await?;
+        let mut options = options;
+        if self.faults().ignores_ranges {
+            options.range = None;
+        }
         let result = self.inner.get_opts(location, options).await;
         self.delay().await;
         result

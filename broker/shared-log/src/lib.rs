@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod advice;
 mod checkpoint;
 mod entry;
 mod error;
@@ -21,6 +22,6 @@ mod tail;
 
 pub use error::{ErrorKind, LogError, StoreError};
 pub use log::{Appended, LogOptions, SharedLog};
-pub use open::open_store;
+pub use open::{open_store, open_store_in};
 pub use probe::probe;
 pub use tail::{Polling, Tail};
