@@ -77,16 +77,25 @@ impl Daemon {
         self.environment = environment;
     }
 
+    /// Starts the process and waits for nothing.
+    ///
+    /// # Errors
+    /// When it isn't built.
+    pub fn launch(&mut self) -> Result<()> {
+        let mut command = Command::new(built("towpath")?);
+        command.args(&self.arguments).env("NO_COLOR", "1").envs(self.environment.iter().cloned());
+        self.process = Some(Process::spawn(&self.name, command, &Output::File(self.log_path()))?);
+        Ok(())
+    }
+
     /// Starts the process and waits until it is ready.
     ///
     /// # Errors
     /// When it ends or isn't ready in time (with the end of its log).
     pub async fn start(&mut self) -> Result<()> {
-        let mut command = Command::new(built("towpath")?);
-        command.args(&self.arguments).env("NO_COLOR", "1").envs(self.environment.iter().cloned());
-        let process = Process::spawn(&self.name, command, &Output::File(self.log_path()))?;
-        let process = self.process.insert(process);
+        self.launch()?;
         let http = self.http.address();
+        let process = self.process.as_mut().context("it was just started")?;
         let what = format!("{} to be ready", self.name);
         let ready = wait::until(&what, START_MAX, async || {
             if let Some(status) = process.exit_status()? {

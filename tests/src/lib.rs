@@ -8,6 +8,7 @@
 
 pub mod cache;
 pub mod clients;
+pub mod crash;
 pub mod daemon;
 pub mod diffing;
 pub mod folder;

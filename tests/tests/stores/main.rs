@@ -2,6 +2,7 @@
 //! and what it keeps when stores, networks, disks and the broker itself fail.
 
 mod conformance;
+mod crashes;
 mod start;
 
 use towpath_tests::stores::StoreKind;
