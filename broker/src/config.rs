@@ -111,6 +111,16 @@ pub struct StorageSettings {
     pub read_ahead_bytes: usize,
     /// [`StorageConfig::delete_grace`] (ms).
     pub delete_grace_ms: u64,
+    /// [`StorageConfig::compact_interval`] (ms).
+    pub compact_interval_ms: u64,
+    /// [`StorageConfig::compact_map_bytes_max`].
+    pub compact_map_bytes_max: usize,
+    /// [`StorageConfig::compact_object_bytes_max`].
+    pub compact_object_bytes_max: usize,
+    /// [`StorageConfig::compact_bytes_per_second_max`].
+    pub compact_bytes_per_second_max: usize,
+    /// [`StorageConfig::compact_dirty_bytes_min`].
+    pub compact_dirty_bytes_min: u64,
     /// [`StorageConfig::maintenance_interval`] (ms).
     pub maintenance_interval_ms: u64,
     /// [`StorageConfig::producer_expiry`] (ms).
@@ -134,6 +144,11 @@ impl Default for StorageSettings {
             block_cache_bytes_max: config.block_cache_bytes_max,
             read_ahead_bytes: config.read_ahead_bytes,
             delete_grace_ms: ms(config.delete_grace),
+            compact_interval_ms: ms(config.compact_interval),
+            compact_map_bytes_max: config.compact_map_bytes_max,
+            compact_object_bytes_max: config.compact_object_bytes_max,
+            compact_bytes_per_second_max: config.compact_bytes_per_second_max,
+            compact_dirty_bytes_min: config.compact_dirty_bytes_min,
             maintenance_interval_ms: ms(config.maintenance_interval),
             producer_expiry_ms: ms(config.producer_expiry),
             producers_per_partition_max: config.producers_per_partition_max,
@@ -158,6 +173,11 @@ impl BrokerConfig {
             block_cache_bytes_max: set.block_cache_bytes_max,
             read_ahead_bytes: set.read_ahead_bytes,
             delete_grace: Duration::from_millis(set.delete_grace_ms),
+            compact_interval: Duration::from_millis(set.compact_interval_ms),
+            compact_map_bytes_max: set.compact_map_bytes_max,
+            compact_object_bytes_max: set.compact_object_bytes_max,
+            compact_bytes_per_second_max: set.compact_bytes_per_second_max,
+            compact_dirty_bytes_min: set.compact_dirty_bytes_min,
             maintenance_interval: Duration::from_millis(set.maintenance_interval_ms),
             producer_expiry: Duration::from_millis(set.producer_expiry_ms),
             producers_per_partition_max: set.producers_per_partition_max,

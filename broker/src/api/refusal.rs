@@ -42,7 +42,9 @@ impl From<Rejection> for Refused {
             }
             Rejection::Config(_) => ResponseError::InvalidConfig,
             Rejection::PartitionCount { .. } => ResponseError::InvalidPartitions,
-            Rejection::LogStartBackward { .. } => ResponseError::OffsetOutOfRange,
+            Rejection::LogStartBackward { .. } | Rejection::CompactionBackward { .. } => {
+                ResponseError::OffsetOutOfRange
+            }
             _ => ResponseError::InvalidRequest,
         };
         Refused::new(error, rejection.to_string())

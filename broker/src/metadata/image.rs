@@ -73,6 +73,9 @@ pub struct PartitionImage {
     pub leader_epoch: i32,
     /// Records below it are gone.
     pub log_start: i64,
+    /// Log compaction has been here: below it no key has more than one record.
+    #[serde(default)]
+    pub compacted_to: i64,
     /// Where each leader epoch begins, ascending in both.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub epoch_starts: Vec<EpochStart>,

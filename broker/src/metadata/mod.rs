@@ -18,9 +18,9 @@ mod varint;
 mod writer;
 
 pub use entry::{
-    BrokerRegistered, ClusterCreated, ConfigResource, ConfigsAltered, Entry, LeaderEpochRaised,
-    LogStartAdvanced, ObjectBarred, ObjectDeleted, PartitionsAdded, ProducerIdsTaken, Rejection,
-    SegmentCommitted, SegmentsMerged, TopicCreated, TopicDeleted, WalBound, WalSealed, WalTrim,
+    BrokerRegistered, ClusterCreated, CompactionAdvanced, ConfigResource, ConfigsAltered, Entry,
+    LeaderEpochRaised, LogStartAdvanced, ObjectBarred, ObjectDeleted, PartitionsAdded, ProducerIdsTaken,
+    Rejection, SegmentCommitted, SegmentsMerged, TopicCreated, TopicDeleted, WalBound, WalSealed, WalTrim,
 };
 pub use image::{
     BrokerImage, EpochStart, Image, MirrorState, PartitionImage, TopicImage, WalImage, WalPosition,

@@ -2,7 +2,7 @@
 //! batch is decoded.
 
 use bytes::Bytes;
-use towpath_wire::batch::{Batch, split};
+use towpath_wire::batch::{Batch, split, views};
 
 use super::{DECOMPRESSED_BYTES_MAX, Isolation, OffsetAndTime, Partition, ReadError};
 use crate::metadata::SegmentRange;
@@ -16,18 +16,44 @@ impl Partition {
 
     /// The first record with the largest timestamp (ListOffsets with -3).
     pub async fn max_timestamp(&self) -> Result<Option<OffsetAndTime>, ReadError> {
-        let ranges = self.ranges();
-        let in_segments = ranges.iter().map(|range| range.max_timestamp_ms).max();
-        let largest = {
+        let newest = self.newest().await;
+        match newest.map_err(|error| self.unreadable(self.offsets().log_start, error))? {
+            largest @ 0.. => self.offset_for_time(largest).await,
+            _ => Ok(None),
+        }
+    }
+
+    /// The largest timestamp of a record; -1: none.
+    async fn newest(&self) -> Result<i64, SegmentError> {
+        let mut newest = {
             let state = self.state.lock();
             let end = state.read_end(Isolation::ReadUncommitted);
             let visible = state.tail.batches().filter(|batch| batch.next_offset() <= end);
-            visible.map(Batch::max_timestamp_ms).chain(in_segments).max()
+            let with_records = visible.filter(|batch| batch.record_count() > 0);
+            with_records.map(Batch::max_timestamp_ms).fold(-1, i64::max)
         };
-        match largest.filter(|largest| *largest >= 0) {
-            Some(largest) => self.offset_for_time(largest).await,
-            None => Ok(None),
+        let mut ranges = self.ranges();
+        ranges.sort_by_key(|range| std::cmp::Reverse(range.max_timestamp_ms));
+        for range in ranges {
+            if range.max_timestamp_ms <= newest {
+                break;
+            }
+            // What compaction has emptied still tells the time that it had, so its records are not told by headers
+            // of ranges and pages alone.
+            let pages = self.shared.segments.pages(&range).await?;
+            let mut by_time: Vec<usize> = (0..pages.len()).collect();
+            by_time.sort_by_key(|index| std::cmp::Reverse(pages[*index].max_timestamp_ms));
+            for index in by_time {
+                if pages[index].max_timestamp_ms <= newest {
+                    break;
+                }
+                let bytes = self.shared.segments.page(&range, &pages, index).await?;
+                let with_records =
+                    views(&bytes).filter_map(Result::ok).filter(|batch| batch.record_count() > 0);
+                newest = with_records.map(|batch| batch.max_timestamp_ms()).fold(newest, i64::max);
+            }
         }
+        Ok(newest)
     }
 
     async fn look_up(&self, timestamp_ms: i64) -> Result<Option<OffsetAndTime>, SegmentError> {

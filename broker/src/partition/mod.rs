@@ -10,6 +10,7 @@
 //! ```
 
 mod append;
+mod compact;
 mod epochs;
 mod error;
 mod log_state;
@@ -247,6 +248,19 @@ impl Partition {
         let mut state = self.state.lock();
         let end = end.min(state.uploaded_end);
         state.tail.drop_before(end);
+    }
+
+    /// Compaction has left nothing of these aborted transactions (producer and marker) in the segments.
+    pub(crate) fn forget_aborted(&self, aborted: &[(i64, i64)]) {
+        let mut state = self.state.lock();
+        for (producer_id, marker) in aborted {
+            if state.log.transactions.forget(*producer_id, *marker) {
+                state.aborted_forgotten += 1;
+                // What is in memory may hold their records still.
+                let end = (marker + 1).min(state.uploaded_end);
+                state.tail.drop_before(end);
+            }
+        }
     }
 
     /// The topic is gone: nothing is taken or kept any more.

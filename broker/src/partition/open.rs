@@ -99,6 +99,7 @@ impl Partitions {
         inner.tasks.spawn("the follower of the metadata", inner.clone().follow_metadata());
         inner.tasks.spawn("the uploader", inner.clone().upload());
         inner.tasks.spawn("retention", inner.clone().maintain());
+        inner.tasks.spawn("compaction", inner.clone().compact());
         Ok(Partitions { inner })
     }
 }

@@ -1,10 +1,13 @@
 //! Reads: from the tail in memory, or from segments through the block cache. Never a hole.
 
-use bytes::Bytes;
-use towpath_wire::batch::Batch;
+use std::collections::HashMap;
 
-use super::{Isolation, Partition, ReadError, ReadLimits, ReadResult};
+use bytes::Bytes;
+use towpath_wire::batch::{Batch, views};
+
+use super::{AbortedTransaction, Isolation, Partition, ReadError, ReadLimits, ReadResult, State};
 use crate::storage::{SegmentError, SegmentRead};
+use crate::transaction::TransactionIndex;
 
 /// How often a read begins anew because a segment was merged or expired under it.
 const ATTEMPTS_MAX: usize = 5;
@@ -23,6 +26,8 @@ struct Older {
     end: i64,
     /// Where memory began when the lock was held: what lies below is in segments.
     tail_start: i64,
+    /// [`State::aborted_forgotten`] when the lock was held.
+    aborted_forgotten: u64,
 }
 
 impl Partition {
@@ -51,11 +56,16 @@ impl Partition {
             };
             // Empty and limited: the next batch is there, but too large or not yet to be read.
             if !read.batches.is_empty() || read.limited {
-                return Ok(self.result(from, read.batches, isolation));
+                let state = self.state.lock();
+                // Compaction forgot an aborted transaction meanwhile: these batches may still hold its records.
+                if state.aborted_forgotten != older.aborted_forgotten {
+                    continue;
+                }
+                return Ok(result(&state, from, read.batches, isolation));
             }
             // Nothing but a gap up to the tail, if that still begins where it did.
-            if let Some(batches) = self.tail_behind_gap(from, older, limits) {
-                return Ok(self.result(from, batches, isolation));
+            if let Some(found) = self.tail_behind_gap(from, older, limits, isolation) {
+                return Ok(found);
             }
         }
     }
@@ -74,23 +84,28 @@ impl Partition {
         let end = state.read_end(isolation);
         let tail_start = state.tail.start();
         if from < tail_start && from < end {
-            return Ok(Plan::Segments(Older { end, tail_start }));
+            let aborted_forgotten = state.aborted_forgotten;
+            return Ok(Plan::Segments(Older { end, tail_start, aborted_forgotten }));
         }
         // Under the same lock: an upload may move the tail's start past `from` as soon as it is released.
-        let batches = state.tail.read(from, end, limits);
-        drop(state);
-        Ok(Plan::Done(self.result(from, self.counted(batches), isolation)))
+        let batches = self.counted(state.tail.read(from, end, limits));
+        Ok(Plan::Done(result(&state, from, batches, isolation)))
     }
 
     /// The tail's batches up to the end that was planned with; `None` when an upload moved the tail's start.
-    fn tail_behind_gap(&self, from: i64, older: Older, limits: ReadLimits) -> Option<Vec<Bytes>> {
+    fn tail_behind_gap(
+        &self,
+        from: i64,
+        older: Older,
+        limits: ReadLimits,
+        isolation: Isolation,
+    ) -> Option<ReadResult> {
         let state = self.state.lock();
         if state.tail.start() != older.tail_start {
             return None;
         }
-        let batches = state.tail.read(from, older.end, limits);
-        drop(state);
-        Some(self.counted(batches))
+        let batches = self.counted(state.tail.read(from, older.end, limits));
+        Some(result(&state, from, batches, isolation))
     }
 
     /// Batches of the tail as what is sent, counted.
@@ -147,22 +162,6 @@ impl Partition {
         }
     }
 
-    fn result(&self, from: i64, batches: Vec<Bytes>, isolation: Isolation) -> ReadResult {
-        let state = self.state.lock();
-        let offsets = state.offsets();
-        let aborted = match (isolation, batches.last().and_then(last_offset)) {
-            (Isolation::ReadCommitted, Some(last)) => state.log.transactions.aborted_in(from, last + 1),
-            _ => Vec::new(),
-        };
-        ReadResult {
-            batches,
-            high_watermark: offsets.high_watermark,
-            last_stable: offsets.last_stable,
-            log_start: offsets.log_start,
-            aborted,
-        }
-    }
-
     pub(crate) fn unreadable(&self, offset: i64, error: SegmentError) -> ReadError {
         let log_start = self.offsets().log_start;
         if offset < log_start {
@@ -192,7 +191,48 @@ impl Partition {
     }
 }
 
+fn result(state: &State, from: i64, batches: Vec<Bytes>, isolation: Isolation) -> ReadResult {
+    let offsets = state.offsets();
+    let aborted = match isolation {
+        Isolation::ReadCommitted => aborted_among(&state.log.transactions, from, &batches),
+        Isolation::ReadUncommitted => Vec::new(),
+    };
+    ReadResult {
+        batches,
+        high_watermark: offsets.high_watermark,
+        last_stable: offsets.last_stable,
+        log_start: offsets.log_start,
+        aborted,
+    }
+}
+
+/// The aborted transactions of which something is among these batches.
+pub(super) fn aborted_among(
+    transactions: &TransactionIndex,
+    from: i64,
+    batches: &[Bytes],
+) -> Vec<AbortedTransaction> {
+    let Some(last) = batches.last().and_then(last_offset) else { return Vec::new() };
+    if transactions.aborted().next().is_none() {
+        return Vec::new();
+    }
+    let mut read = HashMap::<i64, Vec<i64>>::new();
+    for batch in batches.iter().flat_map(|bytes| views(bytes)).filter_map(Result::ok) {
+        // A marker that lost its record ends nothing any more.
+        let is_told = batch.is_transactional() && !(batch.is_control() && batch.record_count() == 0);
+        if is_told {
+            read.entry(batch.producer_id()).or_default().push(batch.base_offset());
+        }
+    }
+    transactions.aborted_in(from, last + 1, |aborted| {
+        let of_producer = read.get(&aborted.producer_id);
+        let next =
+            of_producer.and_then(|all| all.get(all.partition_point(|base| *base < aborted.first_offset)));
+        next.is_some_and(|base| *base <= aborted.last_offset)
+    })
+}
+
 /// Offset of the last record in a run of whole batches.
 fn last_offset(batches: &Bytes) -> Option<i64> {
-    towpath_wire::batch::views(batches).filter_map(Result::ok).last().map(|batch| batch.last_offset())
+    views(batches).filter_map(Result::ok).last().map(|batch| batch.last_offset())
 }

@@ -23,6 +23,8 @@ pub(crate) struct State {
     pub(super) waiters: Waiters,
     /// The source's high watermark when it was last heard of.
     pub source_high_watermark: i64,
+    /// How many aborted transactions compaction has forgotten: a read that began before must begin anew.
+    pub aborted_forgotten: u64,
     pub deleted: bool,
     pub failed: Option<WalError>,
 }
@@ -37,6 +39,7 @@ impl State {
             waiting_since_ms: None,
             waiters: Waiters::default(),
             source_high_watermark: -1,
+            aborted_forgotten: 0,
             deleted: false,
             failed: None,
             log,

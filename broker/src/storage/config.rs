@@ -41,6 +41,17 @@ pub struct StorageConfig {
     pub read_ahead_bytes: usize,
     /// How long an object stays after nothing refers to it any more.
     pub delete_grace: Duration,
+    /// How often a compacted topic is looked at for something to compact (Kafka's `log.cleaner.backoff.ms`).
+    pub compact_interval: Duration,
+    /// Bytes of the key map of one pass of compaction, 24 for each key; where it is full the pass ends.
+    pub compact_map_bytes_max: usize,
+    /// Compacted batches are gathered into one object up to this size; one segment of a log may exceed it.
+    pub compact_object_bytes_max: usize,
+    /// Bytes that compaction reads and writes in a second.
+    pub compact_bytes_per_second_max: usize,
+    /// A pass is worth it when so many uncompacted bytes wait (or the topic's `segment.bytes`, if that is less), or
+    /// the oldest has waited for the topic's `segment.ms`.
+    pub compact_dirty_bytes_min: u64,
     /// How often retention, producer expiry and deletion are looked at.
     pub maintenance_interval: Duration,
     /// A producer without a batch for this long is forgotten (Kafka's `producer.id.expiration.ms`).
@@ -68,6 +79,11 @@ impl StorageConfig {
             block_cache_bytes_max: 64 * MIB,
             read_ahead_bytes: 4 * MIB,
             delete_grace: Duration::from_secs(600),
+            compact_interval: Duration::from_secs(15),
+            compact_map_bytes_max: 32 * MIB,
+            compact_object_bytes_max: 32 * MIB,
+            compact_bytes_per_second_max: 32 * MIB,
+            compact_dirty_bytes_min: MIB as u64,
             maintenance_interval: Duration::from_secs(30),
             producer_expiry: Duration::from_secs(24 * 3600),
             producers_per_partition_max: 10_000,

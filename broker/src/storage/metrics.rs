@@ -1,6 +1,6 @@
 //! The storage's metrics, one per queue, cache and stage (names `towpath_broker_*`).
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// Metrics of the WAL.
 #[derive(Clone)]
@@ -37,11 +37,34 @@ pub struct WalMetrics {
     pub lease_waits: IntCounter,
 }
 
+/// Metrics of log compaction.
+#[derive(Clone)]
+pub struct CompactionMetrics {
+    /// Passes by result: `done`, `changed`, `failed`, `damaged`.
+    pub passes: IntCounterVec,
+    /// Records by what became of them: `kept`, `removed`, `without_key` (of those removed).
+    pub records: IntCounterVec,
+    /// Bytes of batches, `read` and `kept`.
+    pub bytes: IntCounterVec,
+    /// Duration of a pass.
+    pub seconds: Histogram,
+    /// Largest share of uncompacted bytes of any compacted partition.
+    pub dirty_ratio_max: Gauge,
+    /// Partitions that are not compacted because damage was found.
+    pub uncleanable: IntGauge,
+    /// Bytes of the key map of the pass that runs (bound: `compact_map_bytes_max`).
+    pub map_bytes: IntGauge,
+    /// Bytes of batches that wait to become an object (bound: `compact_object_bytes_max`).
+    pub buffered_bytes: IntGauge,
+}
+
 /// Metrics of tail, caches, segments and partitions.
 #[derive(Clone)]
 pub struct StorageMetrics {
     /// Of the WAL.
     pub wal: WalMetrics,
+    /// Of log compaction.
+    pub compaction: CompactionMetrics,
     /// Partitions open.
     pub partitions: IntGauge,
     /// Bytes appended and not yet uploaded (bound: `unuploaded_bytes_max`).
@@ -92,6 +115,7 @@ impl StorageMetrics {
         let kind = &["kind"];
         Ok(StorageMetrics {
             wal,
+            compaction: names.compaction()?,
             partitions: names.gauge("partitions", "Partitions open")?,
             unuploaded_bytes: names.gauge("unuploaded_bytes", "Bytes appended and not yet uploaded")?,
             tail_cache_bytes: names.gauge("tail_cache_bytes", "Uploaded bytes kept in memory")?,
@@ -111,6 +135,23 @@ impl StorageMetrics {
 struct Names<'a>(&'a Registry);
 
 impl Names<'_> {
+    fn compaction(&self) -> Result<CompactionMetrics, prometheus::Error> {
+        let ratio = "towpath_broker_compaction_dirty_ratio_max";
+        let dirty_ratio_max =
+            Gauge::new(ratio, "Largest share of uncompacted bytes of a compacted partition")?;
+        self.0.register(Box::new(dirty_ratio_max.clone()))?;
+        Ok(CompactionMetrics {
+            passes: self.counters("compaction_passes_total", "Passes of log compaction", &["result"])?,
+            records: self.counters("compaction_records_total", "Records seen by compaction", &["result"])?,
+            bytes: self.counters("compaction_bytes_total", "Bytes of batches in compaction", &["what"])?,
+            seconds: self.seconds("compaction_seconds", "One pass over one partition")?,
+            dirty_ratio_max,
+            uncleanable: self.gauge("compaction_uncleanable_partitions", "Not compacted for damage")?,
+            map_bytes: self.gauge("compaction_map_bytes", "Key map of the pass that runs")?,
+            buffered_bytes: self.gauge("compaction_buffered_bytes", "Batches that wait for their object")?,
+        })
+    }
+
     fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
         let metric = IntGauge::new(format!("towpath_broker_{name}"), help)?;
         self.0.register(Box::new(metric.clone()))?;

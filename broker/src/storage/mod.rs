@@ -9,7 +9,7 @@ mod segment;
 mod wal;
 
 pub use config::StorageConfig;
-pub use metrics::{StorageMetrics, WalMetrics};
+pub use metrics::{CompactionMetrics, StorageMetrics, WalMetrics};
 pub use segment::{PageInfo, SegmentError, SegmentRead, SegmentStore};
 pub use wal::{
     DiskFileSystem, DiskWalSettings, FencedBy, FileSystem, KnownCrc, Lease, LeaseError, Owner, Replayed, Wal,

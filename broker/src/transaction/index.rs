@@ -91,6 +91,13 @@ impl TransactionIndex {
         }
     }
 
+    /// Forgets an aborted transaction of which no record is left, nor its marker; whether it was known.
+    pub fn forget(&mut self, producer_id: i64, marker: i64) -> bool {
+        let at = self.aborted.partition_point(|aborted| aborted.last_offset < marker);
+        let is_it = |held: &Aborted| held.last_offset == marker && held.producer_id == producer_id;
+        self.aborted.get(at).is_some_and(is_it) && self.aborted.remove(at).is_some()
+    }
+
     /// The last stable offset: below it no transaction is open or ended by a marker that is not yet visible.
     pub fn last_stable(&self, high_watermark: i64) -> i64 {
         let open = self.open_offsets.keys().next().copied();
@@ -98,12 +105,19 @@ impl TransactionIndex {
         open.into_iter().chain(undecided).fold(high_watermark, i64::min)
     }
 
-    /// The aborted transactions that touch `from..end`.
-    pub fn aborted_in(&self, from: i64, end: i64) -> Vec<AbortedTransaction> {
+    /// The aborted transactions that touch `from..end`, of those that `is_read` says have a record or their marker
+    /// there. One of which compaction has left nothing must not be told: a reader would take the producer for aborted
+    /// until a marker that never comes.
+    pub fn aborted_in(
+        &self,
+        from: i64,
+        end: i64,
+        is_read: impl Fn(&Aborted) -> bool,
+    ) -> Vec<AbortedTransaction> {
         let start = self.aborted.partition_point(|aborted| aborted.last_offset < from);
         let mut found = Vec::new();
         for aborted in self.aborted.range(start..) {
-            if aborted.first_offset < end {
+            if aborted.first_offset < end && is_read(aborted) {
                 let Aborted { producer_id, first_offset, .. } = *aborted;
                 found.push(AbortedTransaction { producer_id, first_offset });
             }
@@ -148,13 +162,28 @@ mod tests {
         index.written(4, 20);
         index.ended(4, 30, true);
         let producers = |from, end| -> Vec<i64> {
-            index.aborted_in(from, end).iter().map(|aborted| aborted.producer_id).collect()
+            index.aborted_in(from, end, |_| true).iter().map(|aborted| aborted.producer_id).collect()
         };
         assert_eq!(producers(0, 31), [2, 1, 4]);
         assert_eq!(producers(9, 20), [1]);
         assert_eq!(producers(0, 5), [1]);
         assert_eq!(producers(11, 20), Vec::<i64>::new());
         assert_eq!(producers(25, 26), [4]);
+    }
+
+    #[test]
+    fn a_transaction_without_a_trace_is_not_told_and_can_be_forgotten() {
+        let mut index = TransactionIndex::default();
+        for (producer_id, first_offset, marker) in [(1, 0, 3), (1, 4, 6), (2, 7, 9)] {
+            index.written(producer_id, first_offset);
+            index.ended(producer_id, marker, true);
+        }
+        let told = index.aborted_in(0, 10, |aborted| aborted.first_offset == 4);
+        assert_eq!(told, [AbortedTransaction { producer_id: 1, first_offset: 4 }]);
+        assert!(!index.forget(2, 6) && !index.forget(1, 5));
+        assert!(index.forget(1, 6) && !index.forget(1, 6));
+        let left: Vec<i64> = index.aborted().map(|aborted| aborted.last_offset).collect();
+        assert_eq!(left, [3, 9]);
     }
 
     #[test]

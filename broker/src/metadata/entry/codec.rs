@@ -88,6 +88,7 @@ fn decode_entry(reader: &mut Reader) -> Result<Entry, Unreadable> {
         13 => Entry::ObjectBarred(from_json(&body)?),
         14 => Entry::ObjectDeleted(from_json(&body)?),
         15 => Entry::WalSealed(from_json(&body)?),
+        16 => Entry::CompactionAdvanced(from_json(&body)?),
         _ => return Err(Unreadable("the kind of an entry is not known here")),
     })
 }
@@ -110,6 +111,7 @@ fn kind(entry: &Entry) -> u8 {
         Entry::ObjectBarred(_) => 13,
         Entry::ObjectDeleted(_) => 14,
         Entry::WalSealed(_) => 15,
+        Entry::CompactionAdvanced(_) => 16,
     }
 }
 
@@ -130,6 +132,7 @@ fn body(entry: &Entry) -> Vec<u8> {
         Entry::ObjectBarred(entry) => to_json(entry),
         Entry::ObjectDeleted(entry) => to_json(entry),
         Entry::WalSealed(entry) => to_json(entry),
+        Entry::CompactionAdvanced(entry) => to_json(entry),
     }
 }
 
@@ -280,6 +283,7 @@ mod tests {
             ObjectBarred { object }.into(),
             ObjectDeleted { object }.into(),
             WalSealed { node_id: 1, epoch: 2, end: 3 }.into(),
+            CompactionAdvanced { topic_id: id, partition: 1, offset: 7 }.into(),
         ]
     }
 

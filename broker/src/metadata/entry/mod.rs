@@ -8,6 +8,7 @@
 mod broker_registered;
 mod cluster_created;
 pub(super) mod codec;
+mod compaction_advanced;
 mod configs_altered;
 mod leader_epoch_raised;
 mod log_start_advanced;
@@ -24,6 +25,7 @@ mod wal_sealed;
 
 pub use broker_registered::BrokerRegistered;
 pub use cluster_created::ClusterCreated;
+pub use compaction_advanced::CompactionAdvanced;
 pub use configs_altered::{ConfigResource, ConfigsAltered};
 pub use leader_epoch_raised::LeaderEpochRaised;
 pub use log_start_advanced::LogStartAdvanced;
@@ -65,6 +67,7 @@ pub enum Entry {
     ObjectBarred(ObjectBarred),
     ObjectDeleted(ObjectDeleted),
     WalSealed(WalSealed),
+    CompactionAdvanced(CompactionAdvanced),
 }
 
 impl Entry {
@@ -95,6 +98,7 @@ impl Entry {
             Entry::ObjectBarred(entry) => entry.apply(image),
             Entry::ObjectDeleted(entry) => entry.apply(image),
             Entry::WalSealed(entry) => entry.apply(image),
+            Entry::CompactionAdvanced(entry) => entry.apply(image),
         }
     }
 }
@@ -189,6 +193,12 @@ impl From<WalSealed> for Entry {
     }
 }
 
+impl From<CompactionAdvanced> for Entry {
+    fn from(entry: CompactionAdvanced) -> Entry {
+        Entry::CompactionAdvanced(entry)
+    }
+}
+
 /// Why an entry takes no effect: the rule it broke.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Rejection {
@@ -249,6 +259,18 @@ pub enum Rejection {
         /// The log start it has.
         held: i64,
         /// The log start asked for.
+        asked: i64,
+    },
+    /// The boundary of compaction only moves forward.
+    #[error("{topic_id}-{partition} is compacted to {held} and does not go back to {asked}")]
+    CompactionBackward {
+        /// The topic.
+        topic_id: Uuid,
+        /// The partition.
+        partition: i32,
+        /// The boundary it has.
+        held: i64,
+        /// The boundary asked for.
         asked: i64,
     },
     /// Leader epochs only rise, and so do their start offsets.

@@ -61,6 +61,7 @@ pub(crate) fn busy_image() -> Image {
         commit(77, &[(orders, 0, 0, 99), (orders, 1, 0, 49)]).into(),
         commit(77, &[(orders, 0, 100, 499)]).into(),
         LogStartAdvanced { topic_id: orders, partition: 1, offset: 20 }.into(),
+        CompactionAdvanced { topic_id: orders, partition: 1, offset: 30 }.into(),
         LeaderEpochRaised { topic_id: orders, partition: 2, epoch: 3, start_offset: 0 }.into(),
         ConfigsAltered { resource, set, removed: Vec::new() }.into(),
         BrokerRegistered { node_id: 1, host: "h".to_owned(), port: 1, rack: Some("z".to_owned()) }.into(),
@@ -184,12 +185,18 @@ fn a_merge_replaces_whole_runs_and_skips_what_has_changed_since() {
 }
 
 #[test]
-fn log_starts_and_leader_epochs_only_rise() {
+fn log_starts_boundaries_of_compaction_and_leader_epochs_only_rise() {
     let mut image = busy_image();
     let topic_id = Uuid::from_u128(1);
     let back = apply(&mut image, LogStartAdvanced { topic_id, partition: 1, offset: 19 });
     assert!(matches!(back, Err(Rejection::LogStartBackward { held: 20, .. })));
     apply(&mut image, LogStartAdvanced { topic_id, partition: 1, offset: 20 }).unwrap();
+    let advance = |offset| CompactionAdvanced { topic_id, partition: 1, offset };
+    let back = apply(&mut image, advance(29));
+    assert!(matches!(back, Err(Rejection::CompactionBackward { held: 30, .. })));
+    apply(&mut image, advance(30)).unwrap();
+    apply(&mut image, advance(31)).unwrap();
+    assert_eq!(image.partition(topic_id, 1).unwrap().compacted_to, 31);
     let raise = |epoch, start_offset| LeaderEpochRaised { topic_id, partition: 2, epoch, start_offset };
     for (epoch, start_offset) in [(2, 9), (3, 9), (4, -1)] {
         let refused = apply(&mut image, raise(epoch, start_offset));

@@ -1,7 +1,8 @@
 //! Record batches (message format v2) as views over the bytes that arrived.
 //!
 //! Owns the layout of the 61-byte batch header, cutting a records field into batches, the CRC, the three fields
-//! that a broker patches in place, and a read-only iterator over records. A batch is never decoded and encoded
+//! that a broker patches in place, a read-only iterator over records, and leaving records out of a batch
+//! ([`OpenBatch`], for compaction: what stays is copied as it is). Otherwise a batch is never decoded and encoded
 //! again: what a producer sent is what is stored, mirrored and fetched, byte for byte. The one exception is
 //! [`BatchBuilder`], which makes new batches (internal topics, control markers, conversion from old formats).
 //!
@@ -18,6 +19,7 @@ mod error;
 mod header;
 mod patch;
 mod records;
+mod rewrite;
 mod split;
 pub(crate) mod varint;
 
@@ -28,6 +30,7 @@ pub use error::BatchError;
 pub use header::{Batch, BatchView, ControlKind, HEADER_BYTES, TimestampType};
 pub use patch::{patch_base_offset, patch_leader_epoch, patch_log_append_time};
 pub use records::{RecordView, Records};
+pub use rewrite::{OpenBatch, RawRecord, RawRecords};
 pub use split::{Split, Views, split, views};
 
 #[cfg(test)]
