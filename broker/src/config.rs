@@ -93,6 +93,8 @@ impl Default for BrokerConfig {
 pub struct StorageSettings {
     /// [`StorageConfig::wal_file_bytes`].
     pub wal_file_bytes: usize,
+    /// [`StorageConfig::wal_spare_files_max`].
+    pub wal_spare_files_max: usize,
     /// [`StorageConfig::wal_group_bytes_max`].
     pub wal_group_bytes_max: usize,
     /// [`StorageConfig::wal_queue_bytes_max`].
@@ -135,6 +137,7 @@ impl Default for StorageSettings {
         let ms = |duration: Duration| duration.as_millis() as u64;
         StorageSettings {
             wal_file_bytes: config.wal_file_bytes,
+            wal_spare_files_max: config.wal_spare_files_max,
             wal_group_bytes_max: config.wal_group_bytes_max,
             wal_queue_bytes_max: config.wal_queue_bytes_max,
             unuploaded_bytes_max: config.unuploaded_bytes_max,
@@ -164,6 +167,7 @@ impl BrokerConfig {
             wal: self.wal,
             wal_accept_loss: self.accept_wal_loss,
             wal_file_bytes: set.wal_file_bytes,
+            wal_spare_files_max: set.wal_spare_files_max,
             wal_group_bytes_max: set.wal_group_bytes_max,
             wal_queue_bytes_max: set.wal_queue_bytes_max,
             unuploaded_bytes_max: set.unuploaded_bytes_max,

@@ -1,7 +1,9 @@
 //! Ordinary appends: validate, give offsets in place, queue for the WAL.
 
 use bytes::{Bytes, BytesMut};
-use towpath_wire::batch::{Batch, patch_base_offset, patch_leader_epoch, patch_log_append_time};
+use towpath_wire::batch::{
+    Batch, CRC_COVERS_FROM, patch_base_offset, patch_leader_epoch, patch_log_append_time,
+};
 
 use super::producers::Written;
 use super::state::State;
@@ -10,9 +12,6 @@ use super::wal_entry::WalEntry;
 use super::{AppendError, Appended, Origin, Partition, Refusal};
 use crate::metadata::config::TimestampType;
 use crate::storage::{KnownCrc, WalRecord};
-
-/// Where the part of a batch begins that its own CRC covers: at the attributes.
-const CRC_COVERS_FROM: usize = 21;
 
 impl Partition {
     /// Validates all batches, gives them offsets in place and queues them for the WAL. Quick: never waits.

@@ -129,6 +129,7 @@ async fn open_wal(
         trimmed_to: bound.map_or(0, |wal| wal.trimmed_to),
         accept_loss: config.wal_accept_loss,
         file_bytes: config.wal_file_bytes,
+        spare_files_max: config.wal_spare_files_max,
         group_bytes_max: config.wal_group_bytes_max,
     };
     let opened = tokio::task::spawn_blocking(move || {

@@ -18,6 +18,8 @@ pub struct StorageConfig {
     pub wal_directory: PathBuf,
     /// Size of one WAL file. Files are filled with zeros once and then used over and over.
     pub wal_file_bytes: usize,
+    /// Trimmed files kept for use again; beyond it they are removed.
+    pub wal_spare_files_max: usize,
     /// Most bytes that one group (one write, one `fdatasync`) takes.
     pub wal_group_bytes_max: usize,
     /// Bytes queued for the WAL and not yet durable; beyond it appends get a retriable error.
@@ -68,6 +70,7 @@ impl StorageConfig {
             wal: WalKind::Disk,
             wal_directory: wal_directory.into(),
             wal_file_bytes: 64 * MIB,
+            wal_spare_files_max: 4,
             wal_group_bytes_max: 8 * MIB,
             wal_queue_bytes_max: 128 * MIB,
             wal_accept_loss: false,

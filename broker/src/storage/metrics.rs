@@ -17,6 +17,8 @@ pub struct WalMetrics {
     pub sync_seconds: Histogram,
     /// Files that hold records.
     pub files: IntGauge,
+    /// Trimmed files kept for use again (bound: `wal_spare_files_max`).
+    pub spare_files: IntGauge,
     /// Files given up after a failed write or `fdatasync`.
     pub failed_files: IntCounter,
     /// 1 while nothing becomes durable: the disk is full, or the store does not answer.
@@ -102,6 +104,7 @@ impl StorageMetrics {
             bytes: names.counter("wal_bytes_total", "Bytes made durable")?,
             sync_seconds: names.seconds("wal_sync_seconds", "Write and fdatasync of one group")?,
             files: names.gauge("wal_files", "WAL files that hold records")?,
+            spare_files: names.gauge("wal_spare_files", "Trimmed WAL files kept for use again")?,
             failed_files: names.counter("wal_failed_files_total", "WAL files given up after an I/O error")?,
             held: names.gauge("wal_held", "1 while the WAL's disk is full or its store does not answer")?,
             slots_inflight: names.gauge("wal_slots_inflight", "Slots of the object WAL being put")?,

@@ -7,13 +7,15 @@
 //! trailer  footer position 8 | footer length 4 | footer crc 4 | magic 8
 //! ```
 //!
-//! A page is a run of whole batches of about [`PAGE_BYTES`]: what the block cache holds and checks.
+//! A page is a run of whole batches of about [`PAGE_BYTES`]: what the block cache holds and checks. Its CRC covers
+//! the first 21 bytes of each batch, the batch's own CRC among them, which covers the rest: so no byte is summed
+//! again when a segment is put together, and every byte is when a page is read ([`PageInfo::checks`]).
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use towpath_wire::batch::Batch;
+use towpath_wire::batch::{Batch, CRC_COVERS_FROM, views};
 use uuid::Uuid;
 
 use crate::metadata::{ObjectId, SegmentRange};
@@ -39,8 +41,33 @@ pub struct PageInfo {
     pub position: u64,
     /// How many bytes.
     pub length: u32,
-    /// CRC-32C of the bytes.
+    /// CRC-32C of the batches' first 21 bytes, their own CRCs included.
     pub checksum: u32,
+}
+
+impl PageInfo {
+    /// Whether `bytes` are this page, to the last bit.
+    pub(super) fn checks(&self, bytes: &[u8]) -> bool {
+        let mut checksum = 0;
+        for batch in views(bytes) {
+            match batch {
+                Ok(batch) if batch.check_crc().is_ok() => checksum = sum(checksum, batch.bytes()),
+                _ => return false,
+            }
+        }
+        bytes.len() == self.length as usize && checksum == self.checksum
+    }
+}
+
+/// The page's checksum once `batch` has been added.
+fn sum(checksum: u32, batch: &[u8]) -> u32 {
+    // A batch is never shorter than its header.
+    crc32c::crc32c_append(checksum, &batch[..CRC_COVERS_FROM.min(batch.len())])
+}
+
+/// [`sum`] over all batches of a page; over those before the first that does not read.
+fn sum_all(checksum: u32, page: &[u8]) -> u32 {
+    views(page).map_while(Result::ok).fold(checksum, |checksum, batch| sum(checksum, batch.bytes()))
 }
 
 /// Pages of each partition in an object.
@@ -120,12 +147,15 @@ impl SegmentBuilder {
         let start = self.position;
         let mut joined: Vec<PageInfo> = Vec::new();
         for (page, bytes) in pages {
+            // A page that is not what its checksum says any more stays one of its own, with that checksum.
+            let fits = |last: &PageInfo| {
+                (last.length + page.length) as usize <= PAGE_BYTES && sum_all(0, &bytes) == page.checksum
+            };
             match joined.last_mut() {
-                Some(last) if (last.length + page.length) as usize <= PAGE_BYTES => {
+                Some(last) if fits(last) => {
                     last.last_offset = page.last_offset;
                     last.max_timestamp_ms = last.max_timestamp_ms.max(page.max_timestamp_ms);
-                    last.checksum =
-                        crc32c::crc32c_combine(last.checksum, page.checksum, page.length as usize);
+                    last.checksum = sum_all(last.checksum, &bytes);
                     last.length += page.length;
                 }
                 _ => joined.push(PageInfo { position: self.position, ..page }),
@@ -145,7 +175,7 @@ impl SegmentBuilder {
                     page.last_offset = batch.last_offset();
                     page.max_timestamp_ms = page.max_timestamp_ms.max(batch.max_timestamp_ms());
                     page.length += size;
-                    page.checksum = crc32c::crc32c_append(page.checksum, batch.bytes());
+                    page.checksum = sum(page.checksum, batch.bytes());
                 }
                 _ => pages.push(PageInfo {
                     base_offset: batch.base_offset(),
@@ -153,7 +183,7 @@ impl SegmentBuilder {
                     max_timestamp_ms: batch.max_timestamp_ms(),
                     position: self.position,
                     length: size,
-                    checksum: crc32c::crc32c(batch.bytes()),
+                    checksum: sum(0, batch.bytes()),
                 }),
             }
             self.position += u64::from(size);
@@ -209,7 +239,7 @@ impl SegmentBuilder {
 
 /// The checksum of a range, from those of its pages.
 pub(crate) fn checksum_of(pages: &[PageInfo]) -> u32 {
-    pages.iter().fold(0, |sum, page| crc32c::crc32c_combine(sum, page.checksum, page.length as usize))
+    pages.iter().fold(0, |sum, page| crc32c::crc32c_append(sum, &page.checksum.to_be_bytes()))
 }
 
 /// Where the footer is.
@@ -257,5 +287,34 @@ impl Trailer {
             index.insert((topic_id, partition), pages.collect());
         }
         Some(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::partition::tests::batch;
+
+    #[test]
+    fn a_page_with_any_bit_changed_any_byte_missing_or_any_batch_doubled_does_not_check() {
+        let batches = [batch(&["a", "b"]), batch(&["c"])].map(|bytes| Batch::new(bytes.freeze()).unwrap());
+        let mut segment = SegmentBuilder::new(ObjectId(Uuid::nil()));
+        segment.add(Uuid::nil(), 0, batches.clone());
+        let Segment { chunks, size_bytes, .. } = segment.finish();
+        let object = chunks.concat();
+        assert_eq!(object.len() as u64, size_bytes);
+        let trailer = Trailer::decode(&object[object.len() - TRAILER_BYTES..]).unwrap();
+        let footer = &object[trailer.footer_position as usize..][..trailer.footer_length as usize];
+        let page = trailer.decode_footer(footer).unwrap()[&(Uuid::nil(), 0)][0];
+        let bytes = &object[..page.length as usize];
+        assert!(page.checks(bytes));
+        for bit in 0..8 * bytes.len() {
+            let mut changed = bytes.to_vec();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(!page.checks(&changed), "bit {bit}");
+        }
+        assert!(!page.checks(&bytes[..bytes.len() - 1]));
+        assert!(!page.checks(batches[0].bytes()));
+        assert!(!page.checks(&[batches[0].bytes().clone(), batches[0].bytes().clone()].concat()));
     }
 }

@@ -170,7 +170,7 @@ impl SegmentStore {
         for next in fetched {
             let start = (next.position - page.position) as usize;
             let bytes = content.slice(start..start + next.length as usize);
-            if crc32c::crc32c(&bytes) != next.checksum {
+            if !next.checks(&bytes) {
                 return Err(damaged(range.object, format!("page at byte {} does not check", next.position)));
             }
             self.cache.put((range.object, Some(next.position)), Block::Page(bytes.clone()), bytes.len());

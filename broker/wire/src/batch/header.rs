@@ -6,6 +6,8 @@ use super::{BatchError, Codec, Records, records, varint};
 
 /// Size of a v2 batch header in bytes.
 pub const HEADER_BYTES: usize = 61;
+/// Where the part of a batch begins that its own CRC covers: at the attributes.
+pub const CRC_COVERS_FROM: usize = ATTRIBUTES;
 
 pub(super) const BASE_OFFSET: usize = 0;
 pub(super) const LENGTH: usize = 8;

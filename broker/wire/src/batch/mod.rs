@@ -27,7 +27,7 @@ pub use build::{BatchBuilder, Headers};
 pub use codec::Codec;
 pub(crate) use codec::{compress, decompress};
 pub use error::BatchError;
-pub use header::{Batch, BatchView, ControlKind, HEADER_BYTES, TimestampType};
+pub use header::{Batch, BatchView, CRC_COVERS_FROM, ControlKind, HEADER_BYTES, TimestampType};
 pub use patch::{patch_base_offset, patch_leader_epoch, patch_log_append_time};
 pub use records::{RecordView, Records};
 pub use rewrite::{OpenBatch, RawRecord, RawRecords};

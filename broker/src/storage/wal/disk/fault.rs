@@ -27,6 +27,8 @@ struct Disk {
     syncs_allowed: Option<usize>,
     /// No room for new files.
     full: bool,
+    /// Files ever made.
+    created: usize,
 }
 
 #[derive(Clone, Default)]
@@ -85,6 +87,11 @@ impl FaultyFileSystem {
         FaultyFileSystem(Arc::new(Inner { disk: Mutex::new(disk), changed: Condvar::new() }))
     }
 
+    /// How many files were ever made.
+    pub fn created(&self) -> usize {
+        self.0.disk.lock().created
+    }
+
     /// Changes one byte on the disk.
     pub fn flip(&self, name: &str, position: usize) {
         let mut disk = self.0.disk.lock();
@@ -120,6 +127,7 @@ impl FileSystem for FaultyFileSystem {
         if disk.full {
             return Err(io::ErrorKind::StorageFull.into());
         }
+        disk.created += 1;
         let zeros = vec![0; size_bytes as usize];
         let content = Content { synced: zeros.clone(), seen: zeros, pending: Vec::new() };
         disk.files.insert(name.to_owned(), content);
@@ -138,6 +146,10 @@ impl FileSystem for FaultyFileSystem {
         let content = disk.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
         disk.files.insert(to.to_owned(), content);
         Ok(())
+    }
+
+    fn put_aside(&self, from: &str, to: &str) -> io::Result<()> {
+        self.rename(from, to)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

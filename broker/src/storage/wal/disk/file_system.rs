@@ -22,6 +22,8 @@ pub trait FileSystem: Send + Sync {
     fn open(&self, name: &str) -> io::Result<Box<dyn WalFile>>;
     /// Renames a file, durably.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Renames a file that holds nothing of worth any more; a crash may undo it. No wait for the disk.
+    fn put_aside(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
 }
@@ -119,8 +121,12 @@ impl FileSystem for DiskFileSystem {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.directory.join(from), self.directory.join(to))?;
+        self.put_aside(from, to)?;
         self.sync_directory()
+    }
+
+    fn put_aside(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.directory.join(from), self.directory.join(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

@@ -1,8 +1,11 @@
-//! The WAL's files over time: one is written, older ones wait to be trimmed, one spare is kept ready.
+//! The WAL's files over time: one is written, older ones wait to be trimmed, spares are kept ready.
 //!
 //! ```text
 //! spare (zeros or a retired file) ─activate─▶ active ─full or failed─▶ retired ─trim─▶ spare, or removed
 //! ```
+//!
+//! Filling a file with zeros costs as much as writing it with records, so as many files are kept as a steady load
+//! needs between two trims, and the one used last, whose pages the system still holds, is used first.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -15,7 +18,7 @@ use super::super::frame::{FileHeader, HEADER_BYTES};
 use super::recover::file_name;
 use super::{FileSystem, WalFile};
 
-const SPARE: &str = "spare";
+const SPARE: &str = "spare-";
 const SPARE_NEW: &str = "spare.new";
 
 /// The file being written.
@@ -65,14 +68,21 @@ pub(super) struct WalFiles {
     file_bytes: u64,
     next_number: u64,
     retired: VecDeque<Retired>,
-    spare: Spare,
+    spares: Spares,
 }
 
-enum Spare {
-    None,
+#[derive(Default)]
+struct Spares {
+    count_max: usize,
+    /// By number, the one used last at the end.
+    ready: Vec<u64>,
     /// Being filled with zeros by a thread of its own, so that the writer does not wait for it.
-    Filling(JoinHandle<io::Result<()>>),
-    Ready,
+    filling: Option<(u64, JoinHandle<io::Result<()>>)>,
+    next_number: u64,
+}
+
+fn spare_name(number: u64) -> String {
+    format!("{SPARE}{number}")
 }
 
 impl WalFiles {
@@ -80,7 +90,7 @@ impl WalFiles {
     pub fn new(
         system: Arc<dyn FileSystem>,
         wal_id: Uuid,
-        file_bytes: u64,
+        (file_bytes, spare_files_max): (u64, usize),
         found: impl IntoIterator<Item = (u64, u64)>,
     ) -> WalFiles {
         let retired: VecDeque<Retired> = found
@@ -88,7 +98,8 @@ impl WalFiles {
             .map(|(number, end_sequence)| Retired { number, size_bytes: 0, end_sequence, reusable: false })
             .collect();
         let next_number = retired.back().map_or(1, |last| last.number + 1);
-        WalFiles { system, wal_id, file_bytes, next_number, retired, spare: Spare::None }
+        let spares = Spares { count_max: spare_files_max, ..Spares::default() };
+        WalFiles { system, wal_id, file_bytes, next_number, retired, spares }
     }
 
     /// The WAL's id.
@@ -96,9 +107,14 @@ impl WalFiles {
         self.wal_id
     }
 
-    /// How many files there are besides the active one and the spare.
+    /// How many files there are besides the active one and the spares.
     pub fn retired(&self) -> usize {
         self.retired.len()
+    }
+
+    /// How many spares are ready.
+    pub fn spares(&self) -> usize {
+        self.spares.ready.len()
     }
 
     /// Makes a file the active one; its header, durable already, says that everything below `first_sequence`
@@ -106,8 +122,9 @@ impl WalFiles {
     pub fn activate(&mut self, first_sequence: u64, bytes_needed: u64) -> io::Result<ActiveFile> {
         let size_bytes = self.file_bytes.max(bytes_needed + HEADER_BYTES as u64);
         let name = file_name(self.next_number);
-        if size_bytes == self.file_bytes && self.take_spare() {
-            self.system.rename(SPARE, &name)?;
+        let spare = if size_bytes == self.file_bytes { self.take_spare() } else { None };
+        if let Some(spare) = spare {
+            self.system.rename(&spare_name(spare), &name)?;
         } else {
             self.system.create(SPARE_NEW, size_bytes)?;
             self.system.rename(SPARE_NEW, &name)?;
@@ -136,9 +153,10 @@ impl WalFiles {
         while let Some(oldest) = self.retired.front().filter(|oldest| oldest.end_sequence <= below) {
             let name = file_name(oldest.number);
             let reuse = oldest.reusable && oldest.size_bytes == self.file_bytes;
-            if reuse && matches!(self.spare, Spare::None) {
-                self.system.rename(&name, SPARE)?;
-                self.spare = Spare::Ready;
+            if reuse && self.spares.ready.len() < self.spares.count_max {
+                let spare = self.next_spare();
+                self.system.put_aside(&name, &spare_name(spare))?;
+                self.spares.ready.push(spare);
             } else {
                 self.system.remove(&name)?;
             }
@@ -147,42 +165,50 @@ impl WalFiles {
         Ok(())
     }
 
-    /// Begins to fill a spare file once the active one is half full.
+    /// Begins to fill a spare file once the active one is half full and none is ready.
     pub fn prepare(&mut self, active: &ActiveFile) {
-        if active.position < active.size_bytes / 2 || !matches!(self.spare, Spare::None) {
+        let needless = !self.spares.ready.is_empty() || self.spares.filling.is_some();
+        if needless || active.position < active.size_bytes / 2 {
             return;
         }
-        let (system, size_bytes) = (self.system.clone(), self.file_bytes);
+        let (system, size_bytes, number) = (self.system.clone(), self.file_bytes, self.next_spare());
         let filling = std::thread::Builder::new().name("towpath-wal-spare".to_owned()).spawn(move || {
             system.create(SPARE_NEW, size_bytes)?;
-            system.rename(SPARE_NEW, SPARE)
+            system.rename(SPARE_NEW, &spare_name(number))
         });
         if let Ok(filling) = filling {
-            self.spare = Spare::Filling(filling);
+            self.spares.filling = Some((number, filling));
         }
     }
 
-    /// Waits for a spare that is being filled; false when there is none (a full disk shows up again, where it
-    /// is dealt with, when the file is created in line).
-    fn take_spare(&mut self) -> bool {
-        match std::mem::replace(&mut self.spare, Spare::None) {
-            Spare::None => false,
-            Spare::Ready => true,
-            Spare::Filling(filling) => matches!(filling.join(), Ok(Ok(()))),
+    fn next_spare(&mut self) -> u64 {
+        self.spares.next_number += 1;
+        self.spares.next_number
+    }
+
+    /// A spare, after a wait for one that is being filled; `None` when there is none (a full disk shows up again,
+    /// where it is dealt with, when the file is created in line).
+    fn take_spare(&mut self) -> Option<u64> {
+        if let Some(spare) = self.spares.ready.pop() {
+            return Some(spare);
         }
+        let (number, filling) = self.spares.filling.take()?;
+        matches!(filling.join(), Ok(Ok(()))).then_some(number)
     }
 }
 
 impl Drop for WalFiles {
     fn drop(&mut self) {
-        self.take_spare();
+        if let Some((_, filling)) = self.spares.filling.take() {
+            let _ = filling.join();
+        }
     }
 }
 
-/// Files left by an unfinished preparation or an earlier spare.
+/// Removes files left by an unfinished preparation, and earlier spares.
 pub(super) fn leftovers(system: &dyn FileSystem) -> io::Result<()> {
     for name in system.list()? {
-        if name == SPARE || name == SPARE_NEW {
+        if name.starts_with(SPARE) || name == SPARE_NEW {
             system.remove(&name)?;
         }
     }

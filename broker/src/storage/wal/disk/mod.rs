@@ -40,6 +40,8 @@ pub struct DiskWalSettings {
     pub accept_loss: bool,
     /// Size of one file.
     pub file_bytes: usize,
+    /// Trimmed files kept for use again.
+    pub spare_files_max: usize,
     /// Most bytes of one group.
     pub group_bytes_max: usize,
 }
@@ -73,7 +75,8 @@ impl Wal {
         let ends = ends.zip(found.files.iter().skip(1).map(|(_, first)| *first).chain([None]));
         let ends: Vec<_> = ends.map(|(number, end)| (number, end.unwrap_or(next_sequence))).collect();
         let new_file = format!("make a new file of the WAL in {}", files.path(""));
-        let mut files = WalFiles::new(files, wal_id, settings.file_bytes as u64, ends);
+        let bounds = (settings.file_bytes as u64, settings.spare_files_max);
+        let mut files = WalFiles::new(files, wal_id, bounds, ends);
         // A fresh file at once: it voids whatever a torn tail left behind, before its sequence numbers come again.
         let active = files.activate(next_sequence, 0).map_err(WalOpenError::io(new_file))?;
         let writer = Writer {

@@ -56,7 +56,7 @@ impl Writer {
                 if let Err(error) = self.files.trim(below) {
                     tracing::warn!(%error, below, "could not remove trimmed WAL files");
                 }
-                self.shared.metrics.files.set(self.files.retired() as i64 + 1);
+                self.count_files();
                 queue = self.shared.queue.lock();
                 continue;
             }
@@ -143,8 +143,13 @@ impl Writer {
             None => {}
         }
         let active = self.files.activate(self.synced_below, bytes)?;
-        self.shared.metrics.files.set(self.files.retired() as i64 + 1);
+        self.count_files();
         Ok(active)
+    }
+
+    fn count_files(&self) {
+        self.shared.metrics.files.set(self.files.retired() as i64 + 1);
+        self.shared.metrics.spare_files.set(self.files.spares() as i64);
     }
 
     fn encode(&self, group: &VecDeque<WalRecord>, file_number: u64) -> Fronts {
