@@ -1,6 +1,9 @@
 //! Compaction: the rules against a naive model, and the task through partitions with uploads, crashes and restarts.
 
+mod bench;
 mod groups;
+mod mirrored;
 mod model;
 mod rules;
+mod task;
 mod world;

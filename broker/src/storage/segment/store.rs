@@ -191,7 +191,7 @@ impl SegmentStore {
         let cut = pages.iter().map(|page| {
             let start = (page.position - first.position) as usize;
             let bytes = content.slice(start..start + page.length as usize);
-            match crc32c::crc32c(&bytes) == page.checksum {
+            match page.checks(&bytes) {
                 true => Ok(bytes),
                 false => Err(damaged(range.object, format!("page at byte {} does not check", page.position))),
             }

@@ -1,0 +1,163 @@
+//! When a pass is due, and what ends one.
+
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use towpath_wire::batch::BatchBuilder;
+
+use super::super::Compactor;
+use super::super::dirty::look;
+use super::super::pass::{Interrupted, Pass};
+use super::bench::{EAGER, compact, compacted_to, keyed, produce, read, small};
+use crate::partition::tests::{TOPIC, World};
+use crate::partition::{Isolation, Origin};
+use crate::storage::{SegmentStore, StorageConfig};
+
+#[tokio::test]
+async fn what_can_not_be_read_is_not_compacted_and_nothing_is_lost() {
+    let world = World::with(&EAGER, small).await;
+    produce(&world, &[1, 2, 1]).await;
+    world.upload().await;
+    let object = world.metadata.image().segments(TOPIC, 0).unwrap().ranges()[0].object;
+    let key = Path::from(SegmentStore::segment_key(object));
+    let whole = world.store.get(&key).await.unwrap().bytes().await.unwrap();
+    let mut damaged = whole.to_vec();
+    damaged[70] ^= 1;
+    world.store.put(&key, damaged.into()).await.unwrap();
+    let inner = world.partitions.inner.clone();
+    let metrics = &inner.shared.metrics.compaction;
+    let mut compactor = Compactor::new(inner.shared.clone());
+    for _ in 0..2 {
+        assert!(!compactor.round(&inner.all()).await);
+        assert_eq!((compacted_to(&world), metrics.uncleanable.get()), (0, 1));
+    }
+    assert_eq!(metrics.passes.with_label_values(&["damaged"]).get(), 1, "not again and again");
+    produce(&world, &[3, 3]).await;
+    world.upload().await;
+    let read_on = read(&world.partition(), 3, Isolation::ReadUncommitted).await;
+    assert_eq!(read_on.0.len(), 2, "reads go on behind it");
+    // Once the log begins behind it, compaction goes on.
+    world.partition().delete_records(3).await.unwrap();
+    compactor.round(&inner.all()).await;
+    assert_eq!((compacted_to(&world), metrics.uncleanable.get()), (5, 0));
+    assert_eq!(read(&world.partition(), 3, Isolation::ReadUncommitted).await.0.len(), 1);
+}
+
+#[tokio::test]
+async fn a_log_whose_end_was_emptied_is_read_to_its_end_and_dated_by_what_is_there() {
+    let world = World::with(&[EAGER[0], EAGER[1], ("delete.retention.ms", "0")], small).await;
+    produce(&world, &[1, 2]).await;
+    let tombstone = keyed(None, &[(1, None)]);
+    world.partition().append(tombstone, Origin::Client).unwrap().durable.await.unwrap();
+    for _ in 0..2 {
+        world.upload().await;
+        compact(&world).await;
+        produce(&world, &[7]).await;
+        world.partition().append(keyed(None, &[(7, None)]), Origin::Client).unwrap().durable.await.unwrap();
+    }
+    let (left, next) = read(&world.partition(), 0, Isolation::ReadUncommitted).await;
+    assert_eq!(
+        (left.first().map(|one| one.offset), next),
+        (Some(1), world.partition().offsets().high_watermark)
+    );
+    let found = world.partition().offset_for_time(0).await.unwrap().unwrap();
+    assert_eq!(found.offset, 1);
+    assert_eq!(world.partition().max_timestamp().await.unwrap().unwrap().offset, 1);
+}
+
+#[tokio::test]
+async fn a_pass_whose_segments_changed_is_dropped_and_begun_anew() {
+    let world = World::with(&EAGER, small).await;
+    produce(&world, &[1, 1, 2]).await;
+    world.upload().await;
+    produce(&world, &[1, 2]).await;
+    world.upload().await;
+    let candidate = look(&world.partition(), 0).await.unwrap().unwrap();
+    let pass = Pass::new(&candidate);
+    world.partition().delete_records(3).await.unwrap();
+    let before = world.metadata.image();
+    assert_eq!(pass.run().await, Err(Interrupted::Changed));
+    let after = world.metadata.image();
+    assert_eq!(after.segments(TOPIC, 0), before.segments(TOPIC, 0));
+    assert_eq!((compacted_to(&world), after.barred.len()), (0, 1), "what was written for nothing is barred");
+    compact(&world).await;
+    assert_eq!(compacted_to(&world), 5);
+    assert_eq!(read(&world.partition(), 3, Isolation::ReadUncommitted).await.0.len(), 2);
+}
+
+#[tokio::test]
+async fn memory_does_not_go_on_giving_what_compaction_removed() {
+    let roomy = |config: &mut StorageConfig| {
+        small(config);
+        config.tail_cache_bytes_max = 1 << 20;
+    };
+    let world = World::with(&EAGER, roomy).await;
+    produce(&world, &[1, 2, 1]).await;
+    world.upload().await;
+    assert_eq!(read(&world.partition(), 0, Isolation::ReadUncommitted).await.0.len(), 3);
+    compact(&world).await;
+    assert_eq!(read(&world.partition(), 0, Isolation::ReadUncommitted).await.0.len(), 2);
+}
+
+async fn lazy(configs: &[(&str, &str)]) -> World {
+    let mut all = vec![("cleanup.policy", "compact")];
+    all.extend_from_slice(configs);
+    World::with(&all, small).await
+}
+
+/// Records that are this old now.
+async fn produce_aged(world: &World, keys: &[u8], age_s: i64) {
+    let mut builder = BatchBuilder::new(0);
+    for key in keys {
+        builder.append(world.env.now_ms() - age_s * 1_000, Some(&[*key]), Some(b"value"), &[]);
+    }
+    let batch = builder.build().unwrap();
+    world.partition().append(batch, Origin::Client).unwrap().durable.await.unwrap();
+}
+
+async fn is_due(world: &World, dirty_bytes_min: u64) -> Option<(f64, bool, bool)> {
+    let found = look(&world.partition(), dirty_bytes_min).await.unwrap();
+    found.map(|one| (one.dirty_ratio(), one.is_overdue, one.is_due))
+}
+
+#[tokio::test]
+async fn a_pass_is_due_by_ratio_and_by_age_within_the_topics_limits() {
+    let world = lazy(&[("min.compaction.lag.ms", "60000"), ("max.compaction.lag.ms", "600000")]).await;
+    assert_eq!(is_due(&world, 0).await, None, "nothing is there");
+    produce_aged(&world, &[1, 2, 3, 4], 120).await;
+    assert_eq!(is_due(&world, 0).await, None, "nothing is uploaded");
+    world.upload().await;
+    assert_eq!(is_due(&world, 0).await, Some((1.0, false, true)));
+    compact(&world).await;
+    assert_eq!(compacted_to(&world), 4);
+    produce_aged(&world, &[5], 5).await;
+    world.upload().await;
+    assert_eq!(is_due(&world, 0).await, None, "all that is new is too young");
+    let world = lazy(&[("min.compaction.lag.ms", "60000"), ("max.compaction.lag.ms", "600000")]).await;
+    for (age_s, overdue) in [(120, false), (700, true)] {
+        let world = if overdue { &lazy(&[("max.compaction.lag.ms", "600000")]).await } else { &world };
+        produce_aged(world, &[1, 2, 3, 4, 5, 6], 900).await;
+        world.upload().await;
+        compact(world).await;
+        produce_aged(world, &[1], age_s).await;
+        produce_aged(world, &[2], 90).await;
+        world.upload().await;
+        let (ratio, is_overdue, due) = is_due(world, 0).await.unwrap();
+        assert!(ratio > 0.0 && ratio < 0.7, "{ratio}");
+        assert_eq!((is_overdue, due), (overdue, overdue || ratio > 0.5), "{age_s} s old");
+    }
+}
+
+#[tokio::test]
+async fn few_bytes_wait_for_more_or_for_the_age_of_a_segment() {
+    const MANY: u64 = 1 << 20;
+    for (configs, age_s, due) in [
+        (("segment.ms", "60000"), 5, false),
+        (("segment.ms", "60000"), 61, true),
+        (("segment.bytes", "50"), 5, true),
+    ] {
+        let world = lazy(&[configs]).await;
+        produce_aged(&world, &[1, 1], age_s).await;
+        world.upload().await;
+        assert_eq!(is_due(&world, MANY).await, Some((1.0, false, due)), "{configs:?} {age_s}");
+    }
+}
