@@ -59,11 +59,8 @@ async fn compare(options: &RunOptions) -> Result<()> {
 
 async fn tell_requests(options: &RequestsOptions) -> Result<()> {
     let table = requests::run(options).await?;
-    println!("{}", report::text::aligned(&table.cells()));
-    if let Some(path) = &options.json {
-        std::fs::write(path, serde_json::to_string_pretty(&table)? + "\n")?;
-    }
-    Ok(())
+    println!("{}\n\nwritten to {}", report::text::aligned(&table.cells()), options.json.display());
+    table.write(&options.json)
 }
 
 fn publish(run: &Run, requests: Option<&Path>) -> Result<()> {

@@ -99,8 +99,8 @@ pub struct RequestsOptions {
     #[arg(long, default_value_t = 30)]
     pub seconds: u64,
     /// Where the table goes.
-    #[arg(long)]
-    pub json: Option<PathBuf>,
+    #[arg(long, default_value = "tests/bench/results/requests.json")]
+    pub json: PathBuf,
     #[command(flatten)]
     pub brokers: Brokers,
 }

@@ -54,6 +54,15 @@ impl Table {
         serde_json::from_str(&text).with_context(|| format!("{} is no table of requests", path.display()))
     }
 
+    /// Writes the file, and its folder.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
+    }
+
     /// Lines of cells, the heading first.
     pub fn cells(&self) -> Vec<Vec<String>> {
         let kinds: std::collections::BTreeSet<&String> =

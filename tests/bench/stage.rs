@@ -160,13 +160,15 @@ async fn machine(folder: &Path) -> Result<Machine> {
     };
     let memory_kib = line("/proc/meminfo", "MemTotal")?;
     let memory_kib: u64 = memory_kib.split(' ').next().unwrap_or_default().parse().context("MemTotal")?;
-    let file_system = ask("stat", &["-f", "-c", "%T", &folder.display().to_string()]).await?;
+    let file_system = ask("df", &["--output=fstype", &folder.display().to_string()]).await?;
+    let kernel = line("/proc/sys/kernel/osrelease", "")?;
     Ok(Machine {
         processor: line("/proc/cpuinfo", "model name")?,
         cores: std::thread::available_parallelism()?.get(),
         memory_mb: memory_kib * 1024 / 1_000_000,
-        kernel: line("/proc/sys/kernel/osrelease", "")?,
-        file_system: file_system.trim().to_owned(),
+        // What stands behind it is the distribution's.
+        kernel: kernel.split('-').next().unwrap_or_default().to_owned(),
+        file_system: file_system.lines().last().unwrap_or_default().trim().to_owned(),
     })
 }
 

@@ -33,3 +33,6 @@ pub async fn connect(bootstrap: &str) -> Result<Client> {
     };
     Ok(Client::connect(config, Env::real()).await?)
 }
+
+#[cfg(test)]
+mod tests;

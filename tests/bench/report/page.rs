@@ -21,7 +21,7 @@ pub fn publish(run: &Run, requests: Option<&Table>, repository: &Path) -> Result
     super::draw(run, &folder)?;
     let path = folder.join(REQUESTS);
     if let Some(table) = requests {
-        std::fs::write(&path, serde_json::to_string_pretty(table)? + "\n")?;
+        table.write(&path)?;
     }
     let requests = path.exists().then(|| Table::read(&path)).transpose()?;
     let page = repository.join(PAGE);
