@@ -43,7 +43,7 @@ const WHOLE_EVERY: usize = 10;
 const FAILED_STARTS_MAX: usize = 5;
 
 /// Limits so small that everything happens within seconds.
-const SMALL_LIMITS: &str = "\
+pub const SMALL_LIMITS: &str = "\
 storage:
   wal_file_bytes: 1048576
   segment_bytes: 262144
@@ -55,8 +55,15 @@ storage:
   maintenance_interval_ms: 1000
 ";
 
-/// What the broker may warn of when requests to its store fail.
-const WARNINGS_OF_FAULTS: [&str; 1] = [" WARN "];
+/// What the broker may warn of when requests to its store fail: each is tried again.
+pub const WARNINGS_OF_FAULTS: [&str; 6] = [
+    "a put failed and is repeated",
+    "a segment could not be committed yet",
+    "an old snapshot stays in the store",
+    "the metadata log cannot be followed; trying again",
+    "no checkpoint of the metadata; the next is tried in time",
+    "an object could not be deleted yet",
+];
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -99,7 +106,7 @@ pub async fn run(settings: &CrashSettings, folder: &Path, progress: impl Fn(&Out
         (true, Some(address)) => Some(Proxy::start(address, settings.seed).await?),
         (true, None) => bail!("faults come between broker and server; fix: --store moto or seaweedfs"),
     };
-    let broker = broker(settings, folder, &store, proxy.as_ref())?;
+    let broker = broker(folder, &settings.wal, SMALL_LIMITS, (&store, proxy.as_ref()))?;
     let outcome = Outcome::new(settings);
     let mut run =
         Run { settings, env: Env::seeded(settings.seed, 0), broker, checked: BTreeMap::new(), outcome };
@@ -130,11 +137,20 @@ pub async fn run(settings: &CrashSettings, folder: &Path, progress: impl Fn(&Out
     Ok(run.outcome)
 }
 
-fn broker(settings: &CrashSettings, folder: &Path, store: &Store, proxy: Option<&Proxy>) -> Result<Daemon> {
+/// A broker with `limits` as its configuration, not yet started: on `store`, through `proxy` if there is one.
+///
+/// # Errors
+/// When no port is free, or the file can't be written.
+pub fn broker(
+    folder: &Path,
+    wal: &str,
+    limits: &str,
+    (store, proxy): (&Store, Option<&Proxy>),
+) -> Result<Daemon> {
     let config: PathBuf = folder.join("broker.yaml");
-    std::fs::write(&config, SMALL_LIMITS)?;
+    std::fs::write(&config, limits)?;
     let config = config.display().to_string();
-    let arguments = ["--config", &config, "--store", store.url(), "--wal", &settings.wal].map(str::to_owned);
+    let arguments = ["--config", &config, "--store", store.url(), "--wal", wal].map(str::to_owned);
     let mut broker = Daemon::broker("broker", folder, &arguments)?;
     broker.set_environment(match proxy {
         Some(proxy) => store.environment_with("AWS_ENDPOINT_URL", &format!("http://{}", proxy.address())),
@@ -202,7 +218,12 @@ impl Run<'_> {
     async fn look(&mut self, load: &Load, from: BTreeMap<i32, i64>) -> Result<Read> {
         // Acknowledged before the ends are asked for: so it must be there.
         let before = load.ledgers();
-        let read = read_back(&self.broker.bootstrap(), self.settings.partitions, from).await?;
+        let read = read_back(&self.broker.bootstrap(), self.settings.partitions, from).await;
+        let ended = self.broker.running()?.exit_status()?;
+        let read = read.with_context(|| match ended {
+            Some(status) => format!("the broker ended by itself with {status}"),
+            None => "the broker runs".to_owned(),
+        })?;
         let mut ledgers = load.ledgers();
         for (ledger, before) in ledgers.iter_mut().zip(&before) {
             ledger.forget_fates_since(before);

@@ -26,6 +26,8 @@ pub struct Daemon {
     name: String,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    /// What the process is started through; empty: nothing.
+    wrapper: Vec<String>,
     http: Port,
     /// What it serves besides HTTP; kept reserved.
     kafka: Option<Port>,
@@ -65,6 +67,7 @@ impl Daemon {
             name: name.to_owned(),
             arguments,
             environment: Vec::new(),
+            wrapper: Vec::new(),
             http: ports.1,
             kafka: ports.0,
             folder: folder.to_owned(),
@@ -77,12 +80,25 @@ impl Daemon {
         self.environment = environment;
     }
 
+    /// Starts every later process through this command, which must become it (`exec`).
+    pub fn set_wrapper(&mut self, wrapper: Vec<String>) {
+        self.wrapper = wrapper;
+    }
+
     /// Starts the process and waits for nothing.
     ///
     /// # Errors
     /// When it isn't built.
     pub fn launch(&mut self) -> Result<()> {
-        let mut command = Command::new(built("towpath")?);
+        let program = built("towpath")?;
+        let mut command = match self.wrapper.split_first() {
+            Some((first, others)) => {
+                let mut command = Command::new(first);
+                command.args(others).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
         command.args(&self.arguments).env("NO_COLOR", "1").envs(self.environment.iter().cloned());
         self.process = Some(Process::spawn(&self.name, command, &Output::File(self.log_path()))?);
         Ok(())

@@ -61,6 +61,18 @@ impl Process {
         self.child.id()
     }
 
+    /// Resident memory, bytes.
+    ///
+    /// # Errors
+    /// When the process has ended, or the system does not tell.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let path = format!("/proc/{}/status", self.id());
+        let status = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().context("VmRSS is a number")?;
+        Ok(kib * 1024)
+    }
+
     /// The pipes of a child started with [`Output::Pipes`]; `None` when already taken.
     pub fn pipes(&mut self) -> Option<(std::process::ChildStdin, std::process::ChildStdout)> {
         Some((self.child.stdin.take()?, self.child.stdout.take()?))

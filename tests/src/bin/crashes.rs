@@ -1,11 +1,14 @@
 //! Kills a broker under load at random moments and holds every acknowledgement against what is read afterwards:
 //!
 //! `crashes [--wal disk|object] [--store file|moto|seaweedfs] [--kills N] [--faults] [--seed N] [--rate N]
-//! [--partitions N] [--keep] [--json]`
+//! [--partitions N] [--folder DIR] [--json]`
+//!
+//! With `--folder` everything is kept there: the broker's data and log, and its store's.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a table is what this command is for")]
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -27,7 +30,7 @@ fn main() -> Result<ExitCode> {
         partitions: 6,
         rate: 1_000,
     };
-    let mut json = false;
+    let (mut json, mut kept) = (false, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().with_context(|| format!("{argument} VALUE"));
@@ -39,15 +42,18 @@ fn main() -> Result<ExitCode> {
             "--rate" => settings.rate = value()?.parse()?,
             "--partitions" => settings.partitions = value()?.parse()?,
             "--faults" => settings.faults = true,
+            "--folder" => kept = Some(PathBuf::from(value()?)),
             "--json" => json = true,
             other => bail!("no option {other}; fix: see the head of tests/src/bin/crashes.rs"),
         }
     }
-    let folder = Folder::new("towpath-crashes-")?;
+    let temporary = Folder::new("towpath-crashes-")?;
+    let folder = kept.unwrap_or_else(|| temporary.path().to_owned());
+    std::fs::create_dir_all(&folder)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut told = 0;
     let progress = std::cell::RefCell::new(&mut told);
-    let outcome = runtime.block_on(run(&settings, folder.path(), |outcome| {
+    let outcome = runtime.block_on(run(&settings, &folder, |outcome| {
         let mut told = progress.borrow_mut();
         if outcome.kills >= **told + TOLD_EVERY {
             **told = outcome.kills;
@@ -60,7 +66,7 @@ fn main() -> Result<ExitCode> {
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(error) => {
-            let log = std::fs::read_to_string(folder.path().join("broker.log")).unwrap_or_default();
+            let log = std::fs::read_to_string(folder.join("broker.log")).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
             eprintln!("{}", lines[lines.len().saturating_sub(40)..].join("\n"));
             return Err(error.context(format!("seed {}", settings.seed)));

@@ -45,7 +45,7 @@ pub struct Findings {
     pub altered: usize,
     /// Records that nobody sent, or not there.
     pub unsent: usize,
-    /// Records that stand before one that was sent earlier to the same partition.
+    /// Records of an idempotent producer behind one that was sent later to the same partition.
     pub disordered: usize,
     /// Offsets that are missing, come twice, or lie beyond the end.
     pub holes: usize,
@@ -113,7 +113,10 @@ pub fn check(ledgers: &[Ledger], read: &BTreeMap<i32, ReadBack>) -> Findings {
                 continue;
             }
             found.insert(name, (partition, seen.offset));
-            if last.insert(name.producer, name.number).is_some_and(|before| before > name.number) {
+            // A client that has no sequence numbers and sends again may overtake itself.
+            let ordered = ledgers[name.producer].idempotent;
+            let before = last.insert(name.producer, name.number);
+            if ordered && before.is_some_and(|before| before > name.number) {
                 findings.disordered += 1;
                 findings.tell(format!("{name:?} at {partition}@{} behind a later one", seen.offset));
             }

@@ -140,7 +140,7 @@ fn client(spec: &LoadSpec, producer: usize, ledger: &SharedLedger) -> Result<Thr
     if ledger.lock().idempotent {
         config.set("enable.idempotence", "true");
     } else {
-        // In order all the same, with repetitions where an answer was lost.
+        // With repetitions where an answer was lost.
         config.set("enable.idempotence", "false").set("max.in.flight", "1").set("retries", "2147483647");
     }
     config.set_log_level(RDKafkaLogLevel::Emerg);

@@ -35,3 +35,8 @@ fn ten_kills(wal: &str) -> CrashSettings {
 async fn ten_kills_with_a_disk_wal_lose_double_and_alter_nothing() {
     holds(ten_kills("disk")).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_between_faults_of_the_store_lose_double_and_alter_nothing() {
+    holds(CrashSettings { store: StoreKind::Moto, faults: true, kills: 4, ..ten_kills("disk") }).await;
+}

@@ -3,6 +3,8 @@
 
 mod conformance;
 mod crashes;
+mod faults;
+mod full_disk;
 mod start;
 
 use towpath_tests::stores::StoreKind;

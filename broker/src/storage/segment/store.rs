@@ -1,6 +1,7 @@
 //! Segment objects, snapshots and their requests to the object store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::path::Path;
@@ -19,6 +20,9 @@ use crate::storage::{StorageConfig, StorageMetrics};
 const FOOTER_GUESS_BYTES: u64 = 32 * 1024;
 /// Reads of a partition's segments wait for each other in so many lanes, so that a page is fetched once.
 const FETCH_LANES: usize = 64;
+
+/// For so long a read is repeated while the store is busy or cannot be reached. Clients wait for their fetch longer.
+const READ_RETRIES: RetryPolicy = RetryPolicy::within(Duration::from_secs(10));
 
 /// Why a segment could not be read or written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -118,8 +122,8 @@ impl SegmentStore {
 
     /// A whole object.
     pub async fn get(&self, key: &str) -> Result<Bytes, SegmentError> {
-        let got = async { self.store.get(&Path::from(key)).await?.bytes().await }.await;
-        self.count("get", got.as_ref().map_or(0, Bytes::len), &got);
+        let path = Path::from(key);
+        let got = self.patiently(|| async { self.store.get(&path).await?.bytes().await }).await;
         got.map_err(|error| failed(key, error))
     }
 
@@ -265,9 +269,28 @@ impl SegmentStore {
         let key = SegmentStore::segment_key(object);
         let options = GetOptions { range: Some(range), ..GetOptions::default() };
         let path = Path::from(key.as_str());
-        let got = async { self.store.get_opts(&path, options).await?.bytes().await }.await;
-        self.count("get", got.as_ref().map_or(0, Bytes::len), &got);
-        got.map_err(|error| failed(&key, error))
+        let get = || async { self.store.get_opts(&path, options.clone()).await?.bytes().await };
+        self.patiently(get).await.map_err(|error| failed(&key, error))
+    }
+
+    /// Reads until the store answers, or says that it won't, or [`READ_RETRIES`] is over.
+    async fn patiently<F, Fut>(&self, mut read: F) -> Result<Bytes, StoreError>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<Bytes, StoreError>>,
+    {
+        retry(&self.env, READ_RETRIES, || {
+            let attempt = read();
+            async {
+                let got = attempt.await;
+                self.count("get", got.as_ref().map_or(0, Bytes::len), &got);
+                got.map_err(|error| match error {
+                    StoreError::Generic { .. } => Failure::Transient(error),
+                    _ => Failure::Permanent(error),
+                })
+            }
+        })
+        .await
     }
 
     fn count<T, E>(&self, kind: &str, bytes: usize, result: &Result<T, E>) {
@@ -312,3 +335,6 @@ fn failed(key: &str, error: StoreError) -> SegmentError {
 fn damaged(object: ObjectId, reason: String) -> SegmentError {
     SegmentError::Damaged { object: SegmentStore::segment_key(object), reason }
 }
+
+#[cfg(test)]
+mod tests;
