@@ -55,7 +55,7 @@ pub struct BrokerConfig {
     pub producer_ids_from_zero: bool,
     /// Consumer groups.
     pub groups: GroupConfig,
-    /// Comes up with another disk WAL than the one that the store names, giving up what only that one held.
+    /// Comes up with another WAL than the one that the store names, giving up what only that one held.
     pub accept_wal_loss: bool,
     /// WAL, tail, caches, segments.
     pub storage: StorageSettings,
@@ -99,6 +99,14 @@ pub struct StorageSettings {
     pub wal_group_bytes_max: usize,
     /// [`StorageConfig::wal_queue_bytes_max`].
     pub wal_queue_bytes_max: usize,
+    /// [`StorageConfig::wal_puts_inflight_max`].
+    pub wal_puts_inflight_max: usize,
+    /// [`StorageConfig::wal_flush_interval`] (ms).
+    pub wal_flush_interval_ms: u64,
+    /// [`StorageConfig::wal_request_timeout`] (ms).
+    pub wal_request_timeout_ms: u64,
+    /// [`StorageConfig::wal_lease`] (ms).
+    pub wal_lease_ms: u64,
     /// [`StorageConfig::unuploaded_bytes_max`].
     pub unuploaded_bytes_max: usize,
     /// [`StorageConfig::segment_bytes`].
@@ -140,6 +148,10 @@ impl Default for StorageSettings {
             wal_spare_files_max: config.wal_spare_files_max,
             wal_group_bytes_max: config.wal_group_bytes_max,
             wal_queue_bytes_max: config.wal_queue_bytes_max,
+            wal_puts_inflight_max: config.wal_puts_inflight_max,
+            wal_flush_interval_ms: ms(config.wal_flush_interval),
+            wal_request_timeout_ms: ms(config.wal_request_timeout),
+            wal_lease_ms: ms(config.wal_lease),
             unuploaded_bytes_max: config.unuploaded_bytes_max,
             segment_bytes: config.segment_bytes,
             segment_age_max_ms: ms(config.segment_age_max),
@@ -170,6 +182,10 @@ impl BrokerConfig {
             wal_spare_files_max: set.wal_spare_files_max,
             wal_group_bytes_max: set.wal_group_bytes_max,
             wal_queue_bytes_max: set.wal_queue_bytes_max,
+            wal_puts_inflight_max: set.wal_puts_inflight_max.max(1),
+            wal_flush_interval: Duration::from_millis(set.wal_flush_interval_ms),
+            wal_request_timeout: Duration::from_millis(set.wal_request_timeout_ms.max(1)),
+            wal_lease: Duration::from_millis(set.wal_lease_ms.max(1)),
             unuploaded_bytes_max: set.unuploaded_bytes_max,
             segment_bytes: set.segment_bytes,
             segment_age_max: Duration::from_millis(set.segment_age_max_ms),

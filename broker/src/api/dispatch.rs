@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::future::ready;
+use futures::future::{BoxFuture, ready};
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::{Decodable, Encodable};
 use towpath_wire::frame::{RequestHead, response_header_version};
@@ -14,6 +14,7 @@ use towpath_wire::{private, versions};
 use super::*;
 use crate::server::head as response_head;
 use crate::server::{Answer, ClientContext, CloseReason, Handler, Request, Response, Shared, Started};
+use crate::storage::Lease;
 
 /// The APIs behind one connection.
 pub struct Dispatch {
@@ -48,6 +49,45 @@ impl Dispatch {
 
 impl Handler for Dispatch {
     fn start(&mut self, request: Request) -> Started {
+        let api_key = request.head.api_key;
+        let started = self.begin(request);
+        let lease = self.broker.partitions.lease();
+        if lease.is_always() || !answers_from_state(api_key) {
+            return started;
+        }
+        let lease = lease.clone();
+        match started {
+            Started::Ordered(answer) => Started::Ordered(leased(lease, answer).boxed()),
+            Started::Ordering(ordering) => {
+                Started::Ordering(ordering.map(|answer| leased(lease, answer).boxed()).boxed())
+            }
+        }
+    }
+
+    fn pipelines(&self, api_key: i16) -> bool {
+        matches!(api_key, PRODUCE | private::MIRROR_APPEND)
+    }
+}
+
+/// Whether an answer would be wrong once another broker has taken over.
+fn answers_from_state(api_key: i16) -> bool {
+    const STATELESS: [ApiKey; 3] = [ApiKey::ApiVersions, ApiKey::SaslHandshake, ApiKey::SaslAuthenticate];
+    !STATELESS.iter().any(|api| *api as i16 == api_key)
+}
+
+/// The answer, if it may be given at the moment when it is.
+async fn leased(lease: Lease, answer: BoxFuture<'static, Answer>) -> Answer {
+    match answer.await {
+        Answer::Send(response) => match lease.check().await {
+            Ok(()) => Answer::Send(response),
+            Err(reason) => Answer::Close(CloseReason::Lease(reason)),
+        },
+        other => other,
+    }
+}
+
+impl Dispatch {
+    fn begin(&mut self, request: Request) -> Started {
         let Request { head, frame } = request;
         let (key, version) = (head.api_key, head.api_version);
         if !versions::is_supported(key, version) {
@@ -64,10 +104,6 @@ impl Handler for Dispatch {
             private::MIRROR_APPEND => Started::Ordering(mirror_append::start(call, frame.freeze()).boxed()),
             _ => Started::Ordered(answer(call, frame.freeze()).boxed()),
         }
-    }
-
-    fn pipelines(&self, api_key: i16) -> bool {
-        matches!(api_key, PRODUCE | private::MIRROR_APPEND)
     }
 }
 

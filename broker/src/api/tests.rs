@@ -2,6 +2,7 @@
 
 mod fetch;
 mod mirror;
+mod object_wal;
 mod produce;
 mod topics;
 

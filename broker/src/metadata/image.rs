@@ -129,6 +129,9 @@ pub struct WalImage {
     /// The registration that ended with nothing behind `trimmed_to`.
     #[serde(default)]
     pub sealed_by: Option<i64>,
+    /// The WAL that was bound before this one, if it was sealed: what it left behind is not needed.
+    #[serde(default)]
+    pub replaced: Option<Uuid>,
     /// Key of the object that holds the producer state exactly at `trimmed_to`.
     pub snapshot: Option<String>,
 }

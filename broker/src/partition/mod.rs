@@ -17,6 +17,7 @@ mod log_state;
 mod lookup;
 mod maintenance;
 mod open;
+mod place;
 mod producers;
 mod read;
 mod registry;
@@ -41,7 +42,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 pub use error::{AppendError, Kind, PartitionName, ReadError, Refusal};
-pub use open::{OpenError, WalPlace};
+pub use open::OpenError;
+pub use place::WalPlace;
 pub use registry::Partitions;
 pub use types::{
     AbortedTransaction, Appended, Durable, Isolation, OffsetAndTime, Offsets, Origin, ProducerRow,

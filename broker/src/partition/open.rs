@@ -11,14 +11,10 @@ use uuid::Uuid;
 
 use super::registry::{Inner, Partitions};
 use super::snapshot::Snapshot;
-use super::{Partition, Shared, State, WalEntry};
-use crate::metadata::entry::{Entry, WalBound};
+use super::{Partition, Shared, State, WalEntry, WalPlace};
 use crate::metadata::{Image, Metadata};
 use crate::mirror::Halt;
-use crate::storage::{
-    DiskFileSystem, DiskWalSettings, FileSystem, Replayed, SegmentStore, StorageConfig, StorageMetrics, Wal,
-    WalOpenError,
-};
+use crate::storage::{Registration, Replayed, SegmentStore, StorageConfig, StorageMetrics, WalOpenError};
 
 /// Why the partitions could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -52,49 +48,35 @@ pub enum OpenError {
 
 type Logs = HashMap<(Uuid, i32), State>;
 
-/// Where a WAL is, claimed for this process.
-pub enum WalPlace {
-    /// A folder of this machine, locked.
-    Disk(Arc<dyn FileSystem>),
-}
-
-impl WalPlace {
-    /// Claims the place that the configuration names. Comes before the broker registers itself, which fences
-    /// whoever runs under its id.
-    pub fn claim(config: &StorageConfig) -> Result<WalPlace, OpenError> {
-        Ok(WalPlace::Disk(Arc::new(DiskFileSystem::open(&config.wal_directory)?)))
-    }
-}
-
 impl Partitions {
     /// Opens all partitions of the image with the WAL at `place`, and starts the background work: uploads,
-    /// retention, following the metadata. `epoch` is this broker's registration.
+    /// retention, following the metadata. `own` is this broker's registration.
     pub async fn open(
         place: WalPlace,
         config: StorageConfig,
-        (metadata, epoch): (Metadata, i64),
+        (metadata, own): (Metadata, Registration),
         (store, env, registry): (Arc<dyn ObjectStore>, Env, &Registry),
     ) -> Result<Partitions, OpenError> {
         let metrics = StorageMetrics::register(registry)?;
-        let segments = SegmentStore::new(store, &config, env.clone(), metrics.clone());
+        let segments = SegmentStore::new(store.clone(), &config, env.clone(), metrics.clone());
         let image = metadata.image();
         let snapshot = load_snapshot(&image, config.node_id, &segments).await?;
-        let WalPlace::Disk(files) = place;
-        let (wal, records) = open_wal(files, &config, &image, (env.clone(), metrics.clone())).await?;
+        let outside = (store, env.clone(), metrics.wal.clone());
+        let (wal, records) = place.open(&config, (&metadata, &own), &image, outside).await?;
         let wal_id = wal.id();
-        bind_wal(&metadata, (config.node_id, epoch), wal_id).await?;
 
         let mut logs = restore(&image, snapshot, wal_id);
         for record in records {
             replay(&mut logs, record)?;
         }
-        let shared = Shared::new((config, env), (metadata, epoch), wal, segments, metrics);
+        let shared = Shared::new((config, env), (metadata, own.epoch), wal, segments, metrics);
         let shared = Arc::new(shared);
         let partitions = logs.into_iter().filter_map(|(id, state)| {
             let topic = image.topic_by_id(id.0)?.clone();
             Some((id, opened(&shared, topic, id.1, state)))
         });
         let inner = Arc::new(Inner::new(shared.clone(), wal_id, partitions.collect()));
+        shared.wal.ready().await;
         inner.sync(&image);
         inner.tasks.spawn("the follower of the metadata", inner.clone().follow_metadata());
         inner.tasks.spawn("the uploader", inner.clone().upload());
@@ -115,45 +97,6 @@ async fn load_snapshot(image: &Image, node_id: i32, segments: &SegmentStore) -> 
         },
         Err(error) => Err(OpenError::Snapshot { key, reason: error.to_string() }),
     }
-}
-
-async fn open_wal(
-    files: Arc<dyn FileSystem>,
-    config: &StorageConfig,
-    image: &Image,
-    (env, metrics): (Env, StorageMetrics),
-) -> Result<(Wal, Vec<Replayed>), OpenError> {
-    let bound = image.wal(config.node_id);
-    let settings = DiskWalSettings {
-        expected: bound.map(|wal| wal.wal_id).filter(|id| !id.is_nil()),
-        trimmed_to: bound.map_or(0, |wal| wal.trimmed_to),
-        accept_loss: config.wal_accept_loss,
-        file_bytes: config.wal_file_bytes,
-        spare_files_max: config.wal_spare_files_max,
-        group_bytes_max: config.wal_group_bytes_max,
-    };
-    let opened = tokio::task::spawn_blocking(move || {
-        let mut records = Vec::new();
-        let wal = Wal::open_disk(files, settings, env, metrics.wal, &mut |record| records.push(record))?;
-        Ok((wal, records))
-    });
-    match opened.await {
-        Ok(opened) => opened.map_err(OpenError::Wal),
-        Err(error) => {
-            Err(WalOpenError::Io { what: "replay the WAL".to_owned(), source: std::io::Error::other(error) }
-                .into())
-        }
-    }
-}
-
-async fn bind_wal(metadata: &Metadata, (node_id, epoch): (i32, i64), wal_id: Uuid) -> Result<(), OpenError> {
-    let bound = metadata.image().wal(node_id).map(|wal| wal.wal_id).filter(|id| !id.is_nil());
-    if bound == Some(wal_id) {
-        return Ok(());
-    }
-    let entry = WalBound { node_id, epoch, wal_id, position: None, replaces: bound };
-    let proposed = metadata.propose(Entry::WalBound(entry)).await;
-    proposed.map(drop).map_err(|error| OpenError::Metadata(error.to_string()))
 }
 
 /// Every partition of the image as the snapshot left it.

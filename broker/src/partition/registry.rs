@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -11,7 +13,7 @@ use super::log_state::LogState;
 use super::{Partition, Shared, State};
 use crate::background::Background;
 use crate::metadata::{Image, TopicImage};
-use crate::storage::WalError;
+use crate::storage::{Lease, WalError};
 
 /// Longest hold-back of a producer's response (ms), reached at the bound.
 const THROTTLE_MS_MAX: f64 = 1_000.0;
@@ -124,6 +126,11 @@ impl Partitions {
         self.inner.shared.wal.failed().await
     }
 
+    /// What answers from state need: proof that no other broker has taken over.
+    pub fn lease(&self) -> &Lease {
+        self.inner.shared.wal.lease()
+    }
+
     /// Uploads, retention, and following the metadata.
     pub(crate) fn tasks(&self) -> &Background {
         &self.inner.tasks
@@ -134,5 +141,27 @@ impl Partitions {
         self.inner.stopping.cancel();
         self.inner.tasks.ended().await;
         self.inner.shared.wal.close().await;
+    }
+
+    /// As [`Partitions::close`], but everything that waits is uploaded first and the store learns that nothing is
+    /// left in the WAL, so that one of the other kind may follow. What the store does not take within `patience`
+    /// stays in the WAL.
+    pub async fn seal(&self, patience: Duration) {
+        let inner = &self.inner;
+        inner.stopping.cancel();
+        inner.tasks.ended().await;
+        if inner.shared.wal.accepting().is_ok() {
+            let sealed = async {
+                inner.upload_rest().await;
+                inner.shared.wal.close().await;
+                inner.tell_sealed().await;
+            };
+            if timeout(patience, sealed).await.is_err() {
+                tracing::warn!(
+                    "the store does not take what is left in the WAL: the next start reads it there"
+                );
+            }
+        }
+        inner.shared.wal.close().await;
     }
 }

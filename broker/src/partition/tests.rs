@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::*;
 use crate::metadata::Metadata;
 use crate::metadata::entry::TopicCreated;
-use crate::storage::{FaultyFileSystem, StorageConfig};
+use crate::storage::{FaultyFileSystem, Registration, StorageConfig};
 
 /// 2025-01-01.
 pub(crate) const NOW_MS: i64 = 1_735_689_600_000;
@@ -112,7 +112,8 @@ async fn open(
 ) -> Partitions {
     let registry = Registry::new();
     let outside = (store.clone(), env.clone(), &registry);
-    let registered = (metadata.clone(), metadata.image().broker_epoch(config.node_id));
+    let own = Registration { epoch: metadata.image().broker_epoch(config.node_id), address: String::new() };
+    let registered = (metadata.clone(), own);
     let place = WalPlace::Disk(Arc::new(files.clone()));
     Partitions::open(place, config.clone(), registered, outside).await.unwrap()
 }

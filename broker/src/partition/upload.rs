@@ -16,7 +16,7 @@ use towpath_wire::batch::Batch;
 use super::Partition;
 use super::registry::Inner;
 use super::snapshot::SnapshotBuilder;
-use crate::metadata::entry::{Entry, Rejection, SegmentCommitted, WalTrim};
+use crate::metadata::entry::{Entry, Rejection, SegmentCommitted, WalSealed, WalTrim};
 use crate::metadata::{ObjectId, ProposeError};
 use crate::storage::{FencedBy, SegmentBuilder};
 
@@ -95,7 +95,7 @@ impl Inner {
             node_id,
             epoch: self.shared.epoch,
             trimmed_to: cut.trim_to,
-            position: None,
+            position: self.shared.wal.position(cut.trim_to),
             snapshot: Some(cut.snapshot_key.clone()),
         };
         let entry = SegmentCommitted { object, born: cut.born, size_bytes, ranges, wal: Some(trim) };
@@ -111,6 +111,29 @@ impl Inner {
         {
             tracing::warn!(%error, "an old snapshot stays in the store");
         }
+    }
+
+    /// Uploads whatever the WAL holds beyond its boundary.
+    pub(super) async fn upload_rest(&self) {
+        if self.trimmed_to() != Some(self.shared.wal.next_sequence()) {
+            self.upload_once().await;
+        }
+    }
+
+    /// Tells the store that the WAL, which is closed, holds nothing beyond its boundary; if that is so.
+    pub(super) async fn tell_sealed(&self) {
+        let end = self.shared.wal.next_sequence();
+        if self.trimmed_to() != Some(end) {
+            return;
+        }
+        let entry = WalSealed { node_id: self.shared.config.node_id, epoch: self.shared.epoch, end };
+        if let Err(error) = self.shared.metadata.propose(Entry::WalSealed(entry)).await {
+            tracing::warn!(%error, "the store was not told that the WAL is not needed any more");
+        }
+    }
+
+    fn trimmed_to(&self) -> Option<u64> {
+        self.shared.metadata.image().wal(self.shared.config.node_id).map(|wal| wal.trimmed_to)
     }
 
     /// Takes what is not uploaded from every partition, with its state at exactly that point.

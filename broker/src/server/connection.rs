@@ -21,6 +21,7 @@ use super::budget::Charge;
 use super::frame_reader::{Frame, FrameReader, ReadError, ReadLimits};
 use super::response::Response;
 use crate::metrics::ServerMetrics;
+use crate::storage::LeaseError;
 
 /// Responses that are ready together go out together, up to this many bytes.
 const WRITE_TOGETHER_BYTES_MAX: usize = 64 * 1024;
@@ -61,6 +62,9 @@ pub enum CloseReason {
     /// A frame that is not a request the broker can answer.
     #[error("bad request: {0}")]
     Request(String),
+    /// It is not certain any more that this broker may answer.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
     /// A bug of ours; the message says which.
     #[error("{0}")]
     Bug(String),
@@ -78,6 +82,7 @@ impl CloseReason {
             CloseReason::Read(ReadError::Truncated | ReadError::Io(_)) => "broken",
             CloseReason::Write(_) => "write",
             CloseReason::Request(_) => "bad_request",
+            CloseReason::Lease(_) => "lease",
             CloseReason::Bug(_) => "bug",
         }
     }

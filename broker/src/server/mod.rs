@@ -35,7 +35,7 @@ use crate::metadata::entry::BrokerRegistered;
 use crate::metadata::{Entry, Metadata, OpenError, ProposeError};
 use crate::metrics::ServerMetrics;
 use crate::partition::{OpenError as StorageError, Partitions, WalPlace};
-use crate::storage::{WalError, WalKind};
+use crate::storage::{Registration, WalError};
 
 /// A running broker. Tests, the demo and the CLI embed it.
 pub struct Broker {
@@ -167,7 +167,7 @@ impl Broker {
         if timeout(limit, connections.wait()).await.is_err() {
             tracing::info!(left = connections.len(), "connections were cut after the drain timeout");
         }
-        shared.partitions.close().await;
+        shared.partitions.seal(limit).await;
         shared.stopped.cancel();
         pages.ended().await;
         tracing::info!("broker stopped");
@@ -209,10 +209,6 @@ async fn open(
     advertised: (String, u16),
     registry: &Registry,
 ) -> Result<Shared, StartError> {
-    if config.wal == WalKind::Object {
-        let message = "the object WAL is not there yet; fix: --wal disk";
-        return Err(StartError::Config(message.to_owned()));
-    }
     std::fs::create_dir_all(&config.data)
         .map_err(|source| StartError::Data { path: config.data.display().to_string(), source })?;
     let store_url = store_url(&config)?;
@@ -222,11 +218,12 @@ async fn open(
     let (host, port) = advertised.clone();
     let storage = config.storage();
     // First, so that a start that must fail does not fence the broker that runs.
-    let place = WalPlace::claim(&storage)?;
+    let place = WalPlace::claim(&storage, &metadata.image())?;
     let registered = BrokerRegistered { node_id: config.node_id, host, port, rack: config.rack.clone() };
     let epoch = metadata.propose(Entry::BrokerRegistered(registered)).await?.broker_epoch(config.node_id);
+    let own = Registration { epoch, address: format!("{}:{}", advertised.0, advertised.1) };
     let outside = (store, env.clone(), registry);
-    let partitions = Partitions::open(place, storage, (metadata.clone(), epoch), outside).await?;
+    let partitions = Partitions::open(place, storage, (metadata.clone(), own), outside).await?;
     let metrics = ServerMetrics::new(registry, &config.limits)?;
     let groups =
         Groups::open(partitions.clone(), metadata.clone(), config.groups.clone(), env.clone(), registry)?;

@@ -24,7 +24,16 @@ pub struct StorageConfig {
     pub wal_group_bytes_max: usize,
     /// Bytes queued for the WAL and not yet durable; beyond it appends get a retriable error.
     pub wal_queue_bytes_max: usize,
-    /// Comes up with another disk WAL than the one the store names, giving up what only that one held.
+    /// Slots of the object WAL that may be in flight.
+    pub wal_puts_inflight_max: usize,
+    /// While slots are in flight, the next is put no sooner after the one before, unless a group is full. The floor
+    /// under what the object WAL costs in requests.
+    pub wal_flush_interval: Duration,
+    /// One request of the object WAL takes no longer; then its outcome is looked up.
+    pub wal_request_timeout: Duration,
+    /// How long answers are given after a proof that no other broker has taken over (object WAL).
+    pub wal_lease: Duration,
+    /// Comes up with another WAL than the one the store names, giving up what only that one held.
     pub wal_accept_loss: bool,
     /// Bytes appended and not yet uploaded; beyond it appends get a retriable error.
     pub unuploaded_bytes_max: usize,
@@ -73,6 +82,10 @@ impl StorageConfig {
             wal_spare_files_max: 4,
             wal_group_bytes_max: 8 * MIB,
             wal_queue_bytes_max: 128 * MIB,
+            wal_puts_inflight_max: 4,
+            wal_flush_interval: Duration::from_millis(20),
+            wal_request_timeout: Duration::from_secs(4),
+            wal_lease: Duration::from_secs(3),
             wal_accept_loss: false,
             unuploaded_bytes_max: 256 * MIB,
             segment_bytes: 32 * MIB,

@@ -12,8 +12,9 @@ pub use config::StorageConfig;
 pub use metrics::{CompactionMetrics, StorageMetrics, WalMetrics};
 pub use segment::{PageInfo, SegmentError, SegmentRead, SegmentStore};
 pub use wal::{
-    DiskFileSystem, DiskWalSettings, FencedBy, FileSystem, KnownCrc, Lease, LeaseError, Owner, Replayed, Wal,
-    WalError, WalFile, WalKind, WalOpenError, WalRecord,
+    AskNewest, DiskFileSystem, DiskWalSettings, FencedBy, FileSystem, KnownCrc, Lease, LeaseError,
+    ObjectWalBounds, ObjectWalSettings, Owner, Registration, Replayed, Wal, WalError, WalFile, WalKind,
+    WalOpenError, WalRecord,
 };
 
 pub(crate) use segment::{Cover, SegmentBuilder};

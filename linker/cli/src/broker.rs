@@ -35,7 +35,7 @@ pub struct Arguments {
     /// Where to serve /healthz, /readyz and /metrics [default: nowhere]
     #[arg(long, value_name = "HOST:PORT")]
     http: Option<String>,
-    /// Start although the store names another disk WAL, and give up what only that one held
+    /// Start although the store names another WAL, or one that is damaged, and give up what only that held
     #[arg(long)]
     accept_wal_loss: bool,
     /// YAML file with the same keys and more (limits, node_id, auto_create_topics, …)

@@ -39,9 +39,15 @@ impl WalBound {
         }
         // A new WAL counts from zero. The snapshot stays: it is the producer state of what the store holds.
         let wals = Arc::make_mut(&mut image.wals);
-        let snapshot = wals.remove(&self.node_id).and_then(|wal| wal.snapshot);
-        let bound =
-            WalImage { wal_id: self.wal_id, position: self.position, snapshot, ..WalImage::default() };
+        let before = wals.remove(&self.node_id).unwrap_or_default();
+        let sealed = before.sealed_by.is_some() && before.sealed_by == Some(self.epoch - 1);
+        let bound = WalImage {
+            wal_id: self.wal_id,
+            position: self.position,
+            replaced: sealed.then_some(before.wal_id),
+            snapshot: before.snapshot,
+            ..WalImage::default()
+        };
         wals.insert(self.node_id, bound);
         Ok(())
     }

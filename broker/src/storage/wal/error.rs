@@ -72,6 +72,43 @@ pub enum WalOpenError {
         /// The WAL's directory.
         directory: String,
     },
+    /// The object store could not be read or written.
+    #[error("the WAL's slot {object}: {reason}; fix: make the store answer, then start again")]
+    Store {
+        /// The slot.
+        object: String,
+        /// What the store said.
+        reason: String,
+    },
+    /// A slot of an object WAL does not hold what was written: acknowledged records are lost.
+    #[error(
+        "the WAL's slot {object} is damaged: {reason}; fix: restore the object from a backup or a version, or \
+         accept the loss of what it held with --accept-wal-loss"
+    )]
+    Slot {
+        /// The slot.
+        object: String,
+        /// What does not hold.
+        reason: String,
+    },
+    /// Another broker came up under the same id while this one started.
+    #[error(
+        "{0} came up while this one started, and goes on; fix: see that one broker only runs with this node_id on \
+         this store"
+    )]
+    Superseded(FencedBy),
+    /// The other kind of WAL may hold acknowledged records.
+    #[error(
+        "the {bound} WAL of this broker was not closed cleanly at its last start, and may hold acknowledged records \
+         that this start, with the {asked} WAL, would not see; fix: start once with --wal {bound} and stop it with \
+         SIGTERM, or accept the loss with --accept-wal-loss"
+    )]
+    OtherKind {
+        /// The kind that the store names.
+        bound: &'static str,
+        /// The kind asked for.
+        asked: &'static str,
+    },
     /// Damage before the last record known to be on disk: acknowledged records are lost.
     #[error(
         "WAL file {file} is damaged at byte {position} (sequence {sequence}), and later records say that it was \

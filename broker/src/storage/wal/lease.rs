@@ -54,8 +54,6 @@ struct Proved {
     gone: bool,
 }
 
-// Who proves a lease comes with the object WAL.
-#[allow(dead_code)]
 impl Lease {
     /// The lease of a broker that nobody else can take over from.
     pub fn always() -> Lease {

@@ -10,11 +10,16 @@
 //!                  └▶ object: a task; put-if-absent of slots, some in flight ──┘
 //! ```
 
+#[cfg(test)]
+mod conformance;
 mod disk;
 mod error;
 mod frame;
 mod lease;
+mod object;
 mod queue;
+#[cfg(test)]
+mod told;
 
 use std::sync::Arc;
 
@@ -27,6 +32,7 @@ pub(crate) use disk::FaultyFileSystem;
 pub use disk::{DiskFileSystem, DiskWalSettings, FileSystem, WalFile};
 pub use error::{FencedBy, WalError, WalOpenError};
 pub use lease::{Lease, LeaseError};
+pub use object::{AskNewest, ObjectWalBounds, ObjectWalSettings, Registration};
 use queue::Shared;
 
 /// Which write-ahead log makes an acknowledgement durable (DESIGN §5.1).
@@ -45,6 +51,8 @@ pub struct Wal {
     shared: Arc<Shared>,
     wal_id: Uuid,
     lease: Lease,
+    /// `None`: a disk WAL.
+    object: Option<object::Object>,
 }
 
 impl Wal {

@@ -34,6 +34,8 @@ use writer::Writer;
 pub struct DiskWalSettings {
     /// The WAL that the store belongs to; `None`: none yet.
     pub expected: Option<Uuid>,
+    /// A WAL that may lie here and is not needed: all it held is in the store.
+    pub sealed: Option<Uuid>,
     /// Records below this sequence number are in the store.
     pub trimmed_to: u64,
     /// Open in spite of another identity or of damage, giving up what is lost thereby.
@@ -89,7 +91,7 @@ impl Wal {
         let thread = std::thread::Builder::new().name("towpath-wal".to_owned());
         thread.spawn(move || run(writer)).map_err(WalOpenError::io("start the WAL's writer thread"))?;
         // Nobody else can write here: its folder is locked.
-        Ok(Wal { shared, wal_id, lease: Lease::always() })
+        Ok(Wal { shared, wal_id, lease: Lease::always(), object: None })
     }
 }
 
@@ -108,6 +110,11 @@ fn recover(
     each: &mut dyn FnMut(Replayed),
 ) -> Result<Found, WalOpenError> {
     let mut found = find(files)?;
+    if found.wal_id.is_some() && found.wal_id == settings.sealed && settings.expected.is_none() {
+        tracing::info!("the disk WAL of an earlier time is put aside: the store holds all that it held");
+        abandon(files)?;
+        found = find(files)?;
+    }
     if let Some(expected) = settings.expected.filter(|expected| found.wal_id != Some(*expected)) {
         let found = found.wal_id.map_or_else(|| "none".to_owned(), |id| id.to_string());
         return Err(WalOpenError::OtherWal { expected, found });

@@ -89,6 +89,7 @@ impl Opened {
 fn settings(expected: Option<Uuid>, trimmed_to: u64) -> DiskWalSettings {
     DiskWalSettings {
         expected,
+        sealed: None,
         trimmed_to,
         accept_loss: false,
         file_bytes: 4096,
