@@ -4,6 +4,7 @@
 //! metadata's; this room only checks that it is so.
 
 mod cache;
+mod content;
 mod format;
 mod store;
 

@@ -11,6 +11,7 @@ use towpath_env::retry::{Failure, RetryPolicy, retry};
 use towpath_wire::batch::views;
 
 use super::cache::{Block, BlockCache, BlockKey};
+use super::content::content;
 use super::format::{ObjectIndex, PageInfo, Segment, TRAILER_BYTES, Trailer};
 use crate::metadata::{ObjectId, SegmentRange};
 use crate::partition::ReadLimits;
@@ -269,7 +270,7 @@ impl SegmentStore {
         let key = SegmentStore::segment_key(object);
         let options = GetOptions { range: Some(range), ..GetOptions::default() };
         let path = Path::from(key.as_str());
-        let get = || async { self.store.get_opts(&path, options.clone()).await?.bytes().await };
+        let get = || async { content(self.store.get_opts(&path, options.clone()).await?).await };
         self.patiently(get).await.map_err(|error| failed(&key, error))
     }
 
