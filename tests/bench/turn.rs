@@ -27,21 +27,28 @@ pub struct Sizes {
     pub bulk_mb: u64,
     /// An open load.
     pub paced: Duration,
+    /// A broker that is slower than this writes less in a closed load.
+    pub closed_max: Duration,
     /// Where there are many.
     pub partitions_many: i32,
 }
 
 impl Sizes {
     /// A JVM is warm behind 2 GB.
-    pub const FULL: Sizes =
-        Sizes { warm_mb: 2048, bulk_mb: 1000, paced: Duration::from_secs(8), partitions_many: 1000 };
-    pub const QUICK: Sizes =
-        Sizes { warm_mb: 32, bulk_mb: 24, paced: Duration::from_millis(700), partitions_many: 100 };
-
-    /// A broker that is slower than this writes less.
-    pub fn closed_max(&self) -> Duration {
-        (self.paced * 2).max(Duration::from_secs(3))
-    }
+    pub const FULL: Sizes = Sizes {
+        warm_mb: 2048,
+        bulk_mb: 1000,
+        paced: Duration::from_secs(8),
+        closed_max: Duration::from_secs(10),
+        partitions_many: 1000,
+    };
+    pub const QUICK: Sizes = Sizes {
+        warm_mb: 32,
+        bulk_mb: 24,
+        paced: Duration::from_millis(700),
+        closed_max: Duration::from_secs(2),
+        partitions_many: 100,
+    };
 }
 
 /// What a scenario's function is given.

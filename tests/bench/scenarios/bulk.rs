@@ -45,7 +45,7 @@ pub async fn measure_on(turn: &Turn<'_>, topic: &str, bulk: Bulk) -> Result<Valu
         per_request: bulk.per_request,
         batches: &batches,
         bytes: (turn.sizes.bulk_mb as f64 * 1e6 * bulk.share) as u64,
-        limit: turn.sizes.closed_max(),
+        limit: turn.sizes.closed_max,
     };
     let meter = turn.meter().await?;
     let wrote = load.write(turn.client()?).await?;

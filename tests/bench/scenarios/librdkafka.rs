@@ -32,7 +32,7 @@ async fn measure(turn: &Turn<'_>) -> Result<Values> {
     let meter = turn.meter().await?;
     let (bootstrap, name) = (turn.contender()?.bootstrap.clone(), topic.clone());
     let bytes = (turn.sizes.bulk_mb as f64 * 1e6 * SHARE) as u64;
-    let limit = turn.sizes.closed_max();
+    let limit = turn.sizes.closed_max;
     let write = move || librdkafka::write(&bootstrap, (&name, PARTITIONS), RECORD_BYTES, bytes, limit);
     let wrote = tokio::task::spawn_blocking(write).await.context("librdkafka")??;
     let cost = meter.end(turn).await?;
