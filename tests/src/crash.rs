@@ -46,6 +46,7 @@ const FAILED_STARTS_MAX: usize = 5;
 pub const SMALL_LIMITS: &str = "\
 storage:
   wal_file_bytes: 1048576
+  wal_lease_ms: 500
   segment_bytes: 262144
   segment_age_max_ms: 700
   tail_cache_bytes_max: 524288

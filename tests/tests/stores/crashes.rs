@@ -37,6 +37,11 @@ async fn ten_kills_with_a_disk_wal_lose_double_and_alter_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ten_kills_with_an_object_wal_lose_double_and_alter_nothing() {
+    holds(ten_kills("object")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn kills_between_faults_of_the_store_lose_double_and_alter_nothing() {
     holds(CrashSettings { store: StoreKind::Moto, faults: true, kills: 4, ..ten_kills("disk") }).await;
 }
