@@ -119,6 +119,18 @@ pub struct StorageSettings {
     pub block_cache_bytes_max: usize,
     /// [`StorageConfig::read_ahead_bytes`].
     pub read_ahead_bytes: usize,
+    /// [`StorageConfig::snapshot_inline_bytes_max`].
+    pub snapshot_inline_bytes_max: usize,
+    /// [`StorageConfig::merge_bytes_max`].
+    pub merge_bytes_max: usize,
+    /// [`StorageConfig::merge_run_bytes`].
+    pub merge_run_bytes: usize,
+    /// [`StorageConfig::merge_layers_max`].
+    pub merge_layers_max: usize,
+    /// [`StorageConfig::merge_generations_max`].
+    pub merge_generations_max: u8,
+    /// [`StorageConfig::orphan_sweep_interval`] (ms).
+    pub orphan_sweep_interval_ms: u64,
     /// [`StorageConfig::delete_grace`] (ms).
     pub delete_grace_ms: u64,
     /// [`StorageConfig::compact_interval`] (ms).
@@ -158,6 +170,12 @@ impl Default for StorageSettings {
             tail_cache_bytes_max: config.tail_cache_bytes_max,
             block_cache_bytes_max: config.block_cache_bytes_max,
             read_ahead_bytes: config.read_ahead_bytes,
+            snapshot_inline_bytes_max: config.snapshot_inline_bytes_max,
+            merge_bytes_max: config.merge_bytes_max,
+            merge_run_bytes: config.merge_run_bytes,
+            merge_layers_max: config.merge_layers_max,
+            merge_generations_max: config.merge_generations_max,
+            orphan_sweep_interval_ms: ms(config.orphan_sweep_interval),
             delete_grace_ms: ms(config.delete_grace),
             compact_interval_ms: ms(config.compact_interval),
             compact_map_bytes_max: config.compact_map_bytes_max,
@@ -192,6 +210,12 @@ impl BrokerConfig {
             tail_cache_bytes_max: set.tail_cache_bytes_max,
             block_cache_bytes_max: set.block_cache_bytes_max,
             read_ahead_bytes: set.read_ahead_bytes,
+            snapshot_inline_bytes_max: set.snapshot_inline_bytes_max,
+            merge_bytes_max: set.merge_bytes_max,
+            merge_run_bytes: set.merge_run_bytes,
+            merge_layers_max: set.merge_layers_max,
+            merge_generations_max: set.merge_generations_max,
+            orphan_sweep_interval: Duration::from_millis(set.orphan_sweep_interval_ms),
             delete_grace: Duration::from_millis(set.delete_grace_ms),
             compact_interval: Duration::from_millis(set.compact_interval_ms),
             compact_map_bytes_max: set.compact_map_bytes_max,

@@ -44,6 +44,7 @@ async fn ready(State(pages): State<Pages>) -> Response {
 
 async fn metrics(State(pages): State<Pages>) -> Response {
     pages.shared.metrics.refresh_process();
+    pages.shared.objects.refresh(pages.shared.partitions.appended_bytes());
     match TextEncoder::new().encode_to_string(&pages.registry.gather()) {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

@@ -99,6 +99,8 @@ pub struct Requests {
     pub gets: u64,
     /// Listings.
     pub lists: u64,
+    /// Deletions, of any number of objects at once.
+    pub deletes: u64,
 }
 
 enum Fate {
@@ -252,6 +254,7 @@ impl ObjectStore for FaultyStore {
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.requests.lock().deletes += 1;
         self.inner.delete_stream(locations)
     }
 

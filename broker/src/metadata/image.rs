@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -132,8 +133,43 @@ pub struct WalImage {
     /// The WAL that was bound before this one, if it was sealed: what it left behind is not needed.
     #[serde(default)]
     pub replaced: Option<Uuid>,
-    /// Key of the object that holds the producer state exactly at `trimmed_to`.
-    pub snapshot: Option<String>,
+    /// The producer state exactly at `trimmed_to`.
+    pub snapshot: Option<SnapshotAt>,
+}
+
+/// Where the producer state at a WAL's boundary is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SnapshotAt {
+    /// Here: small ones cost no object of their own.
+    Inline(#[serde(with = "text_of_bytes")] Bytes),
+    /// In the object of this key.
+    Object(String),
+}
+
+impl SnapshotAt {
+    /// The object's key, if it has one.
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            SnapshotAt::Inline(_) => None,
+            SnapshotAt::Object(key) => Some(key),
+        }
+    }
+}
+
+/// Bytes as text, for a checkpoint.
+mod text_of_bytes {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+    pub fn serialize<S: Serializer>(bytes: &Bytes, out: S) -> Result<S::Ok, S::Error> {
+        STANDARD.encode(bytes).serialize(out)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Bytes, D::Error> {
+        STANDARD.decode(String::deserialize(input)?).map(Bytes::from).map_err(de::Error::custom)
+    }
 }
 
 /// A slot of an object WAL.
@@ -187,6 +223,16 @@ impl Image {
     /// The committed segments of one partition.
     pub fn segments(&self, topic_id: Uuid, partition: i32) -> Option<&Arc<PartitionSegments>> {
         self.segments.get(&topic_id)?.get(usize::try_from(partition).ok()?)
+    }
+
+    /// The committed segments of every partition, in the order of topic id and index: that of the objects.
+    pub fn partitions_in_order(&self) -> Vec<(Uuid, i32, &PartitionSegments)> {
+        let mut topics: Vec<_> = self.segments.iter().collect();
+        topics.sort_unstable_by_key(|(topic_id, _)| **topic_id);
+        let partitions = topics.into_iter().flat_map(|(topic_id, partitions)| {
+            (0_i32..).zip(partitions.iter()).map(|(index, held)| (*topic_id, index, &**held))
+        });
+        partitions.collect()
     }
 
     /// The WAL that this broker is bound to.

@@ -23,7 +23,8 @@ pub use entry::{
     Rejection, SegmentCommitted, SegmentsMerged, TopicCreated, TopicDeleted, WalBound, WalSealed, WalTrim,
 };
 pub use image::{
-    BrokerImage, EpochStart, Image, MirrorState, PartitionImage, TopicImage, WalImage, WalPosition,
+    BrokerImage, EpochStart, Image, MirrorState, PartitionImage, SnapshotAt, TopicImage, WalImage,
+    WalPosition,
 };
 pub use segments::{ObjectId, ObjectImage, PartitionSegments, SegmentRange};
 pub use service::{Metadata, OpenError, ProposeError};

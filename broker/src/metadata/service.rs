@@ -95,13 +95,18 @@ impl Metadata {
     /// runtime, where the log's single writer of this broker then lives until every clone is dropped.
     pub async fn open(store: Arc<dyn ObjectStore>, env: Env, node_id: i32) -> Result<Metadata, OpenError> {
         let log = SharedLog::open(store, LOG_PREFIX, env.clone()).await?;
-        let (changes, _) = watch::channel(0);
-        let published = Arc::new(Published { image: Mutex::default(), changes });
+        let published = Arc::new(Published::new());
         let writer = Writer::start(log, env, node_id, published.clone()).await?;
         let (requests, queue) = mpsc::channel(QUEUE_MAX);
         let tasks = Background::new();
         tasks.spawn("the writer of the metadata", writer.run(queue));
         Ok(Metadata { published, requests, tasks })
+    }
+
+    /// The image at the end of the log, without writing anything; empty where there is no log.
+    pub async fn replay(store: Arc<dyn ObjectStore>, env: Env) -> Result<Arc<Image>, OpenError> {
+        let log = SharedLog::open(store, LOG_PREFIX, env.clone()).await?;
+        Writer::replayed(log, env).await
     }
 
     /// The log's writer.
@@ -165,6 +170,10 @@ impl Metadata {
 }
 
 impl Published {
+    pub(super) fn new() -> Published {
+        Published { image: Mutex::default(), changes: watch::channel(0).0 }
+    }
+
     pub(super) fn publish(&self, image: Arc<Image>) {
         let version = image.version;
         *self.image.lock() = image;

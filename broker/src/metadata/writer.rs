@@ -64,6 +64,32 @@ impl Writer {
         node_id: i32,
         published: Arc<Published>,
     ) -> Result<Writer, OpenError> {
+        let mut writer = Writer::at_the_end(log, env, node_id, published).await?;
+        while writer.image.cluster_id.is_empty() {
+            let cluster_id = URL_SAFE_NO_PAD.encode(writer.env.uuid().as_bytes());
+            let created = ClusterCreated { cluster_id, store_id: writer.env.uuid() };
+            let slot = encode_slot(&[encode_group(&[created.into()])]);
+            writer.log.append_at(writer.image.version, slot).await?;
+            writer.catch_up().await?;
+        }
+        writer.publish();
+        writer.checkpoint_when_due().await;
+        Ok(writer)
+    }
+
+    /// The image at the end of the log. Writes nothing.
+    pub(super) async fn replayed(log: SharedLog, env: Env) -> Result<Arc<Image>, OpenError> {
+        let nobody = -1;
+        let writer = Writer::at_the_end(log, env, nobody, Arc::new(Published::new())).await?;
+        Ok(writer.image)
+    }
+
+    async fn at_the_end(
+        log: SharedLog,
+        env: Env,
+        node_id: i32,
+        published: Arc<Published>,
+    ) -> Result<Writer, OpenError> {
         let tail = Tail::new(Polling::Never);
         let image = Arc::default();
         let mut writer = Writer {
@@ -79,15 +105,6 @@ impl Writer {
         };
         writer.load_checkpoint().await?;
         writer.catch_up().await?;
-        while writer.image.cluster_id.is_empty() {
-            let cluster_id = URL_SAFE_NO_PAD.encode(writer.env.uuid().as_bytes());
-            let created = ClusterCreated { cluster_id, store_id: writer.env.uuid() };
-            let slot = encode_slot(&[encode_group(&[created.into()])]);
-            writer.log.append_at(writer.image.version, slot).await?;
-            writer.catch_up().await?;
-        }
-        writer.publish();
-        writer.checkpoint_when_due().await;
         Ok(writer)
     }
 

@@ -1,26 +1,24 @@
-//! Retention, forgotten producers, and the deletion of objects that nothing refers to.
+//! Retention and forgotten producers. Ranges go whole: after merging, a range is as old as its youngest record, and
+//! what is expired of it goes with the rest.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Partition;
+use super::collect::Collector;
 use super::registry::Inner;
-use crate::metadata::entry::{Entry, ObjectBarred, ObjectDeleted};
-use crate::metadata::{ObjectId, SegmentRange};
-use crate::storage::SegmentStore;
+use crate::metadata::SegmentRange;
 
 impl Inner {
     /// Looks after everything once per interval until the broker stops.
     pub async fn maintain(self: Arc<Inner>) {
-        let mut barred_since = HashMap::new();
+        let mut collector = Collector::default();
         loop {
             tokio::select! {
                 () = self.shared.env.sleep(self.shared.config.maintenance_interval) => {}
                 () = self.stopping.cancelled() => return,
             }
             self.retain().await;
-            self.delete_unreferenced(&mut barred_since).await;
+            self.collect(&mut collector).await;
         }
     }
 
@@ -32,35 +30,6 @@ impl Inner {
             let Some(offset) = partition.retained_from(now_ms) else { continue };
             if let Err(reason) = partition.advance_log_start(offset).await {
                 tracing::warn!(partition = %partition.name, offset, %reason, "retention could not advance the log start");
-            }
-        }
-    }
-
-    /// Bars objects that nothing refers to, and deletes those barred for longer than the grace. Restarting
-    /// begins the grace anew.
-    pub(super) async fn delete_unreferenced(&self, barred_since: &mut HashMap<ObjectId, Duration>) {
-        let image = self.shared.metadata.image();
-        for (object, held) in image.objects.iter().filter(|(_, held)| held.live_ranges == 0) {
-            let entry = Entry::ObjectBarred(ObjectBarred { object: *object });
-            if let Err(error) = self.shared.metadata.propose(entry).await {
-                tracing::warn!(%object, size_bytes = held.size_bytes, %error, "an object could not be barred");
-            }
-        }
-        let now = self.shared.env.elapsed();
-        let image = self.shared.metadata.image();
-        barred_since.retain(|object, _| image.barred.contains_key(object));
-        for object in image.barred.keys() {
-            let since = *barred_since.entry(*object).or_insert(now);
-            if now - since < self.shared.config.delete_grace {
-                continue;
-            }
-            if let Err(error) = self.shared.segments.delete(&SegmentStore::segment_key(*object)).await {
-                tracing::warn!(%object, %error, "an object could not be deleted yet");
-                continue;
-            }
-            let entry = Entry::ObjectDeleted(ObjectDeleted { object: *object });
-            if let Err(error) = self.shared.metadata.propose(entry).await {
-                tracing::warn!(%object, %error, "a deleted object could not be struck off");
             }
         }
     }

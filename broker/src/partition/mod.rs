@@ -10,18 +10,19 @@
 //! ```
 
 mod append;
+mod collect;
 mod compact;
 mod epochs;
 mod error;
 mod log_state;
 mod lookup;
 mod maintenance;
+mod merge;
 mod open;
 mod place;
 mod producers;
 mod read;
 mod registry;
-#[allow(dead_code)] // its callers, merging and compaction, come next
 mod replace;
 mod shared;
 mod snapshot;
@@ -51,6 +52,7 @@ pub use types::{
 };
 
 pub(crate) use shared::Shared;
+pub(crate) use snapshot::is_snapshot;
 pub(crate) use state::State;
 pub(crate) use validate::{DECOMPRESSED_BYTES_MAX, refuse};
 pub(crate) use wal_entry::WalEntry;

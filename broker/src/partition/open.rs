@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::registry::{Inner, Partitions};
 use super::snapshot::Snapshot;
 use super::{Partition, Shared, State, WalEntry, WalPlace};
-use crate::metadata::{Image, Metadata};
+use crate::metadata::{Image, Metadata, SnapshotAt};
 use crate::mirror::Halt;
 use crate::storage::{Registration, Replayed, SegmentStore, StorageConfig, StorageMetrics, WalOpenError};
 
@@ -82,13 +82,22 @@ impl Partitions {
         inner.tasks.spawn("the uploader", inner.clone().upload());
         inner.tasks.spawn("retention", inner.clone().maintain());
         inner.tasks.spawn("compaction", inner.clone().compact());
+        inner.tasks.spawn("merging", inner.clone().merge());
         Ok(Partitions { inner })
     }
 }
 
 async fn load_snapshot(image: &Image, node_id: i32, segments: &SegmentStore) -> Result<Snapshot, OpenError> {
-    let Some(key) = image.wal(node_id).and_then(|wal| wal.snapshot.clone()) else {
+    let Some(snapshot) = image.wal(node_id).and_then(|wal| wal.snapshot.clone()) else {
         return Ok(Snapshot::default());
+    };
+    let key = match snapshot {
+        SnapshotAt::Object(key) => key,
+        SnapshotAt::Inline(content) => {
+            let key = format!("in the metadata, of broker {node_id}");
+            let damaged = OpenError::Snapshot { key, reason: "it is damaged".to_owned() };
+            return Snapshot::decode(&content).ok_or(damaged);
+        }
     };
     match segments.get(&key).await {
         Ok(bytes) => match Snapshot::decode(&bytes) {

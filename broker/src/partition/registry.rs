@@ -121,6 +121,11 @@ impl Partitions {
         ((filled - 0.5) * 2.0 * THROTTLE_MS_MAX).clamp(0.0, THROTTLE_MS_MAX) as i32
     }
 
+    /// Bytes appended since the start.
+    pub fn appended_bytes(&self) -> u64 {
+        self.inner.shared.metrics.appended_bytes.get()
+    }
+
     /// Resolves when the WAL has failed for good: the process must exit (and restart).
     pub async fn failed(&self) -> WalError {
         self.inner.shared.wal.failed().await

@@ -23,6 +23,8 @@ pub(crate) struct Shared {
     pub metrics: StorageMetrics,
     /// Rings when enough bytes wait for their upload.
     pub upload: Notify,
+    /// Held from plan to commit by whoever rewrites ranges, so that one does at a time.
+    pub rewriting: tokio::sync::Mutex<()>,
     unuploaded_bytes: AtomicUsize,
     tail_cache: Mutex<TailCache>,
 }
@@ -51,6 +53,7 @@ impl Shared {
             segments,
             metrics,
             upload: Notify::new(),
+            rewriting: tokio::sync::Mutex::default(),
             unuploaded_bytes: AtomicUsize::new(0),
             tail_cache: Mutex::default(),
         }

@@ -138,6 +138,11 @@ impl Snapshot {
     }
 }
 
+/// Whether bytes are a whole snapshot.
+pub(crate) fn is_snapshot(bytes: &[u8]) -> bool {
+    Snapshot::decode(bytes).is_some()
+}
+
 fn get_log(body: &mut &[u8]) -> Result<LogState, TryGetError> {
     Ok(LogState {
         log_start: body.try_get_i64()?,

@@ -21,9 +21,11 @@ pub(crate) const NOW_MS: i64 = 1_735_689_600_000;
 pub(crate) const TOPIC: Uuid = Uuid::from_u128(7);
 
 mod concurrent;
+mod merge;
 mod model;
 mod panics;
 mod replace;
+mod requests;
 mod rules;
 
 /// A broker's storage whose process can be restarted.
@@ -68,6 +70,8 @@ impl World {
         let mut config = StorageConfig::new(1, "unused");
         config.wal_file_bytes = 256 * 1024;
         config.upload_at_start = false;
+        // Tests merge by hand.
+        config.merge_layers_max = 0;
         change(&mut config);
         let partitions = open(&files, &config, &metadata, (&store, &env)).await;
         World { env, store, metadata, config, partitions, files }
@@ -97,6 +101,20 @@ impl World {
     pub async fn stop_uploads(&self) {
         self.partitions.inner.stopping.cancel();
         self.partitions.inner.tasks.ended().await;
+    }
+
+    /// Merges what four uploads left, and so on.
+    pub async fn merge(&self) {
+        let rules = crate::partition::merge::Rules {
+            layers_max: 4,
+            bytes_max: 1 << 20,
+            run_bytes: 1 << 19,
+            generations_max: 2,
+        };
+        let mut merger = crate::partition::merge::Merger::default();
+        while self.partitions.inner.merge_once(&rules, &mut merger).await
+            != crate::partition::merge::Merged::Nothing
+        {}
     }
 
     pub async fn upload(&self) {

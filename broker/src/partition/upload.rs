@@ -1,8 +1,13 @@
 //! The background upload: segments into the store, then the WAL is trimmed behind them (DESIGN §5.1, §5.2).
 //!
 //! ```text
-//! cut (each partition under its lock: batches, state) ─▶ all of it durable in the WAL ─▶ put object, snapshot
-//! ─▶ SegmentCommitted ─▶ batches become cache ─▶ trim WAL ─▶ delete the snapshot before
+//! cut (each partition under its lock: batches, state) ─▶ all of it durable in the WAL ─▶ put object
+//! ─▶ SegmentCommitted, with the state ─▶ batches become cache ─▶ trim WAL
+//! ```
+//! State that is too large for the entry (`snapshot_inline_bytes_max`) is an object of its own, put before, and the
+//! one before it is deleted after:
+//! ```text
+//! ─▶ put object, put snapshot ─▶ SegmentCommitted ─▶ … ─▶ delete the snapshot before
 //! ```
 //! A crash anywhere leaves either the old boundary with its WAL, or the new one with its snapshot.
 
@@ -17,7 +22,7 @@ use super::Partition;
 use super::registry::Inner;
 use super::snapshot::SnapshotBuilder;
 use crate::metadata::entry::{Entry, Rejection, SegmentCommitted, WalSealed, WalTrim};
-use crate::metadata::{ObjectId, ProposeError};
+use crate::metadata::{ObjectId, ProposeError, SnapshotAt};
 use crate::storage::{FencedBy, SegmentBuilder};
 
 /// What goes up together.
@@ -88,7 +93,12 @@ impl Inner {
         let (object, size_bytes) = (segment.object, segment.size_bytes);
         let ranges = std::mem::take(&mut segment.ranges);
         self.shared.segments.put_segment(segment).await;
-        self.shared.segments.put(&cut.snapshot_key, vec![cut.snapshot]).await;
+        let snapshot = if cut.snapshot.len() <= self.shared.config.snapshot_inline_bytes_max {
+            SnapshotAt::Inline(cut.snapshot)
+        } else {
+            self.shared.segments.put(&cut.snapshot_key, vec![cut.snapshot]).await;
+            SnapshotAt::Object(cut.snapshot_key)
+        };
         let node_id = self.shared.config.node_id;
         let before = self.shared.metadata.image().wal(node_id).and_then(|wal| wal.snapshot.clone());
         let trim = WalTrim {
@@ -96,7 +106,7 @@ impl Inner {
             epoch: self.shared.epoch,
             trimmed_to: cut.trim_to,
             position: self.shared.wal.position(cut.trim_to),
-            snapshot: Some(cut.snapshot_key.clone()),
+            snapshot: Some(snapshot.clone()),
         };
         let entry = SegmentCommitted { object, born: cut.born, size_bytes, ranges, wal: Some(trim) };
         if !self.commit(entry).await {
@@ -106,8 +116,8 @@ impl Inner {
             part.uploaded();
         }
         self.shared.wal.trim(cut.trim_to);
-        if let Some(before) = before.filter(|before| *before != cut.snapshot_key)
-            && let Err(error) = self.shared.segments.delete(&before).await
+        if let Some(before) = before.as_ref().filter(|before| **before != snapshot).and_then(SnapshotAt::key)
+            && let Err(error) = self.shared.segments.delete(before).await
         {
             tracing::warn!(%error, "an old snapshot stays in the store");
         }

@@ -35,7 +35,7 @@ use crate::metadata::entry::BrokerRegistered;
 use crate::metadata::{Entry, Metadata, OpenError, ProposeError};
 use crate::metrics::ServerMetrics;
 use crate::partition::{OpenError as StorageError, Partitions, WalPlace};
-use crate::storage::{Registration, WalError};
+use crate::storage::{ObjectMetrics, Registration, WalError};
 
 /// A running broker. Tests, the demo and the CLI embed it.
 pub struct Broker {
@@ -212,7 +212,8 @@ async fn open(
     std::fs::create_dir_all(&config.data)
         .map_err(|source| StartError::Data { path: config.data.display().to_string(), source })?;
     let store_url = store_url(&config)?;
-    let store = towpath_shared_log::open_store(&store_url).await?;
+    let objects = ObjectMetrics::register(registry)?;
+    let store = objects.counted(towpath_shared_log::open_store(&store_url).await?, env.clone());
     towpath_shared_log::probe(&store, &env).await?;
     let metadata = Metadata::open(store.clone(), env.clone(), config.node_id).await?;
     let (host, port) = advertised.clone();
@@ -241,6 +242,7 @@ async fn open(
             metrics.clone(),
         ),
         fetch_budget: ByteBudget::new(limits.inflight_fetch_bytes_max, metrics.fetch_bytes_inflight.clone()),
+        objects,
         metrics,
         stopping: CancellationToken::new(),
         stopped: CancellationToken::new(),

@@ -14,6 +14,7 @@ use crate::group::Groups;
 use crate::metadata::Metadata;
 use crate::metrics::ServerMetrics;
 use crate::partition::Partitions;
+use crate::storage::ObjectMetrics;
 
 /// The broker as request handlers see it. Made once by [`crate::server::Broker::start`].
 pub struct Shared {
@@ -37,6 +38,8 @@ pub struct Shared {
     pub fetch_sessions: FetchSessions,
     /// Fetch response bytes that may be in flight.
     pub fetch_budget: Arc<ByteBudget>,
+    /// Requests to the object store.
+    pub objects: ObjectMetrics,
     /// Where to count.
     pub metrics: ServerMetrics,
     /// Fires when the broker begins to stop; long waits end then.

@@ -50,6 +50,18 @@ pub struct StorageConfig {
     pub block_cache_bytes_max: usize,
     /// Most bytes that one catch-up read asks of the store at once.
     pub read_ahead_bytes: usize,
+    /// Producer state at the WAL's boundary up to this size is in the metadata entry itself; larger, it is an object.
+    pub snapshot_inline_bytes_max: usize,
+    /// Most bytes of segments that merging holds in memory at once.
+    pub merge_bytes_max: usize,
+    /// What merging makes runs of one partition grow to; from half of it on they are left alone.
+    pub merge_run_bytes: usize,
+    /// So many layers of objects (as uploads left them) are merged at once at most; below two, none.
+    pub merge_layers_max: usize,
+    /// No byte is merged more often.
+    pub merge_generations_max: u8,
+    /// How often the whole store is listed to find objects that nothing refers to; it is once after a start too.
+    pub orphan_sweep_interval: Duration,
     /// How long an object stays after nothing refers to it any more.
     pub delete_grace: Duration,
     /// How often a compacted topic is looked at for something to compact (Kafka's `log.cleaner.backoff.ms`).
@@ -94,6 +106,12 @@ impl StorageConfig {
             tail_cache_bytes_max: 64 * MIB,
             block_cache_bytes_max: 64 * MIB,
             read_ahead_bytes: 4 * MIB,
+            snapshot_inline_bytes_max: 64 * 1024,
+            merge_bytes_max: 64 * MIB,
+            merge_run_bytes: 16 * MIB,
+            merge_layers_max: 5,
+            merge_generations_max: 2,
+            orphan_sweep_interval: Duration::from_secs(24 * 3600),
             delete_grace: Duration::from_secs(600),
             compact_interval: Duration::from_secs(15),
             compact_map_bytes_max: 32 * MIB,

@@ -1,6 +1,11 @@
 //! The storage's metrics, one per queue, cache and stage (names `towpath_broker_*`).
 
-use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
+};
+
+use super::upkeep::UpkeepMetrics;
 
 /// Metrics of the WAL.
 #[derive(Clone)]
@@ -83,12 +88,8 @@ pub struct StorageMetrics {
     pub appended_bytes: IntCounter,
     /// Bytes read, by where from (`tail`, `segment`).
     pub read_bytes: IntCounterVec,
-    /// Requests to the object store, by kind (`put`, `get`, `delete`).
-    pub object_requests: IntCounterVec,
-    /// Requests to the object store that failed, by kind.
-    pub object_failures: IntCounterVec,
-    /// Bytes to and from the object store, by kind.
-    pub object_bytes: IntCounterVec,
+    /// Of merging, deletion and sweeps.
+    pub upkeep: UpkeepMetrics,
     /// Mirror partitions halted.
     pub mirror_halted: IntGauge,
 }
@@ -115,7 +116,6 @@ impl StorageMetrics {
             lease_proofs: names.counter("wal_lease_proofs_total", "Proofs that nobody had taken over")?,
             lease_waits: names.counter("wal_lease_waits_total", "Answers that waited for such a proof")?,
         };
-        let kind = &["kind"];
         Ok(StorageMetrics {
             wal,
             compaction: names.compaction()?,
@@ -127,15 +127,14 @@ impl StorageMetrics {
             held_back: names.counters("appends_held_back_total", "Appends refused at a bound", &["bound"])?,
             appended_bytes: names.counter("appended_bytes_total", "Bytes appended")?,
             read_bytes: names.counters("read_bytes_total", "Bytes read", &["from"])?,
-            object_requests: names.counters("object_requests_total", "Object store requests", kind)?,
-            object_failures: names.counters("object_failures_total", "Failed object store requests", kind)?,
-            object_bytes: names.counters("object_bytes_total", "Object store bytes", kind)?,
+            upkeep: UpkeepMetrics::register(&names)?,
             mirror_halted: names.gauge("mirror_partitions_halted", "Mirror partitions halted")?,
         })
     }
 }
 
-struct Names<'a>(&'a Registry);
+/// Makes metrics and registers them, all under one prefix.
+pub(super) struct Names<'a>(pub(super) &'a Registry);
 
 impl Names<'_> {
     fn compaction(&self) -> Result<CompactionMetrics, prometheus::Error> {
@@ -155,25 +154,60 @@ impl Names<'_> {
         })
     }
 
-    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    pub(super) fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
         let metric = IntGauge::new(format!("towpath_broker_{name}"), help)?;
         self.0.register(Box::new(metric.clone()))?;
         Ok(metric)
     }
 
-    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    pub(super) fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        let metric = IntGaugeVec::new(Opts::new(format!("towpath_broker_{name}"), help), labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    pub(super) fn float(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+        let metric = Gauge::new(format!("towpath_broker_{name}"), help)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    pub(super) fn seconds_by(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<HistogramVec, prometheus::Error> {
+        let buckets = prometheus::exponential_buckets(0.001, 2.0, 14)?;
+        let options = HistogramOpts::new(format!("towpath_broker_{name}"), help).buckets(buckets);
+        let metric = HistogramVec::new(options, labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    pub(super) fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
         let metric = IntCounter::new(format!("towpath_broker_{name}"), help)?;
         self.0.register(Box::new(metric.clone()))?;
         Ok(metric)
     }
 
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    pub(super) fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
         let metric = IntCounterVec::new(Opts::new(format!("towpath_broker_{name}"), help), labels)?;
         self.0.register(Box::new(metric.clone()))?;
         Ok(metric)
     }
 
-    fn seconds(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+    pub(super) fn seconds(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
         let buckets = prometheus::exponential_buckets(0.000_1, 2.0, 16)?;
         let options = HistogramOpts::new(format!("towpath_broker_{name}"), help).buckets(buckets);
         let metric = Histogram::with_opts(options)?;

@@ -4,19 +4,23 @@
 //! caller.
 
 mod config;
+mod counting;
 mod metrics;
 mod segment;
+mod upkeep;
 mod wal;
 
 pub use config::StorageConfig;
+pub use counting::ObjectMetrics;
 pub use metrics::{CompactionMetrics, StorageMetrics, WalMetrics};
 pub use segment::{PageInfo, SegmentError, SegmentRead, SegmentStore};
+pub use upkeep::UpkeepMetrics;
 pub use wal::{
     AskNewest, DiskFileSystem, DiskWalSettings, FencedBy, FileSystem, KnownCrc, Lease, LeaseError,
     ObjectWalBounds, ObjectWalSettings, Owner, Registration, Replayed, Wal, WalError, WalFile, WalKind,
     WalOpenError, WalRecord,
 };
 
-pub(crate) use segment::{Cover, SegmentBuilder};
+pub(crate) use segment::{Cover, SegmentBuilder, disagreement};
 #[cfg(test)]
 pub(crate) use wal::FaultyFileSystem;

@@ -1,10 +1,12 @@
 //! `towpath broker`: the bundled broker as a daemon.
 
+pub mod audit;
+
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use towpath_broker::{Broker, BrokerConfig, Failed, WalKind};
 use towpath_env::{Env, signal};
 use towpath_linker::operation::exit;
@@ -13,7 +15,11 @@ use crate::failure::{Ended, Failure};
 
 /// Arguments of `towpath broker`. Each overrides the key of the configuration file.
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    /// What to do instead of running it
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
     /// Where to serve the Kafka protocol [default: 127.0.0.1:9092]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
@@ -44,6 +50,13 @@ pub struct Arguments {
     /// Print one JSON document when it ends: why, if it failed
     #[arg(long)]
     pub json: bool,
+}
+
+/// What can be done with a broker's store.
+#[derive(Subcommand)]
+pub enum Verb {
+    /// Account for every object in a broker's store, without writing anything
+    Audit(audit::Arguments),
 }
 
 #[derive(Clone, Copy, ValueEnum)]

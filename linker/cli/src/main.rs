@@ -93,7 +93,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments.verb,
         Err(error) => return misused(&error),
     };
-    log_to_stderr(matches!(verb, Verb::Broker(_) | Verb::Serve(_)));
+    log_to_stderr(matches!(verb, Verb::Broker(broker::Arguments { verb: None, .. }) | Verb::Serve(_)));
     let (output, ended) = run(verb);
     let code = ended.unwrap_or_else(|failure| {
         output.failure(&failure);
@@ -105,6 +105,11 @@ fn main() -> ExitCode {
 /// Where the verb's result goes, and how it ended.
 fn run(verb: Verb) -> (Output, Ended) {
     match verb {
+        Verb::Broker(broker::Arguments { verb: Some(broker::Verb::Audit(arguments)), .. }) => {
+            let output = Output::new("broker-audit", arguments.json);
+            let ended = on_one_thread(broker::audit::run(arguments, &output));
+            (output, ended)
+        }
         Verb::Broker(arguments) => daemon("broker", arguments.json, || broker::run(arguments)),
         Verb::Demo(arguments) => {
             let output = arguments.output();
@@ -174,12 +179,13 @@ fn talk<F: Future<Output = Ended>>(
     run: impl FnOnce(Output) -> F,
 ) -> (Output, Ended) {
     let output = talk.output(verb);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ended = match runtime {
-        Ok(runtime) => runtime.block_on(run(output.clone())),
-        Err(error) => Err(error.into()),
-    };
+    let ended = on_one_thread(run(output.clone()));
     (output, ended)
+}
+
+fn on_one_thread(work: impl Future<Output = Ended>) -> Ended {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(work)
 }
 
 /// A wrong command line: clap's words for people, a document where scripts asked for one.

@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Entry, SegmentCommitted, SegmentsMerged, WalTrim};
-use crate::metadata::image::WalPosition;
+use crate::metadata::image::{SnapshotAt, WalPosition};
 use crate::metadata::segments::{ObjectId, read_ranges, write_ranges};
 use crate::metadata::varint::{Reader, Unreadable, put_bytes, put_i64, put_u64, put_uuid};
 
@@ -163,16 +163,23 @@ fn write_committed(entry: &SegmentCommitted) -> Vec<u8> {
 const TRIM: u8 = 1;
 const TRIM_SNAPSHOT: u8 = 2;
 const TRIM_POSITION: u8 = 4;
+const TRIM_INLINE: u8 = 8;
 
 fn write_trim(out: &mut BytesMut, trim: &WalTrim) {
-    let snapshot = if trim.snapshot.is_some() { TRIM_SNAPSHOT } else { 0 };
+    let snapshot = match &trim.snapshot {
+        None => 0,
+        Some(SnapshotAt::Object(_)) => TRIM_SNAPSHOT,
+        Some(SnapshotAt::Inline(_)) => TRIM_INLINE,
+    };
     let position = if trim.position.is_some() { TRIM_POSITION } else { 0 };
     out.put_u8(TRIM | snapshot | position);
     put_i64(out, i64::from(trim.node_id));
     put_i64(out, trim.epoch);
     put_u64(out, trim.trimmed_to);
-    if let Some(snapshot) = &trim.snapshot {
-        put_bytes(out, snapshot.as_bytes());
+    match &trim.snapshot {
+        None => {}
+        Some(SnapshotAt::Object(key)) => put_bytes(out, key.as_bytes()),
+        Some(SnapshotAt::Inline(content)) => put_bytes(out, content),
     }
     if let Some(position) = &trim.position {
         put_i64(out, position.epoch);
@@ -183,7 +190,13 @@ fn write_trim(out: &mut BytesMut, trim: &WalTrim) {
 
 fn read_trim(reader: &mut Reader, has: u8) -> Result<WalTrim, Unreadable> {
     let (node_id, epoch, trimmed_to) = (reader.i32()?, reader.i64()?, reader.u64()?);
-    let snapshot = if has & TRIM_SNAPSHOT != 0 { Some(text(reader.bytes()?)?) } else { None };
+    let snapshot = match has & (TRIM_SNAPSHOT | TRIM_INLINE) {
+        0 => None,
+        TRIM_SNAPSHOT => Some(SnapshotAt::Object(text(reader.bytes()?)?)),
+        // A copy: a slice would keep the whole slot in memory for as long as the image lives.
+        TRIM_INLINE => Some(SnapshotAt::Inline(Bytes::copy_from_slice(&reader.bytes()?))),
+        _ => return Err(Unreadable("a snapshot is in two places")),
+    };
     let position = if has & TRIM_POSITION != 0 {
         Some(WalPosition { epoch: reader.i64()?, slot: reader.u64()?, lease_ms: reader.u64()? })
     } else {
@@ -197,7 +210,7 @@ fn read_committed(body: Bytes) -> Result<SegmentCommitted, Unreadable> {
     let (object, born, size_bytes) = (ObjectId(reader.uuid()?), reader.u64()?, reader.u64()?);
     let wal = match reader.u8()? {
         0 => None,
-        has if has & TRIM != 0 && has < TRIM_POSITION * 2 => Some(read_trim(&mut reader, has)?),
+        has if has & TRIM != 0 && has < TRIM_INLINE * 2 => Some(read_trim(&mut reader, has)?),
         _ => return Err(Unreadable("a WAL boundary is not of its kind")),
     };
     Ok(SegmentCommitted { object, born, size_bytes, ranges: read_ranges(&mut reader)?, wal })
@@ -255,8 +268,10 @@ mod tests {
             epoch: -1,
             trimmed_to: u64::MAX,
             position,
-            snapshot: Some("a/b".to_owned()),
+            snapshot: Some(SnapshotAt::Object("a/b".to_owned())),
         });
+        let content = SnapshotAt::Inline(Bytes::from_static(&[0, 255, 7]));
+        let inline = wal.clone().map(|trim| WalTrim { snapshot: Some(content), position: None, ..trim });
         let resource = ConfigResource::Group("g".to_owned());
         vec![
             ClusterCreated { cluster_id: "c".to_owned(), store_id: id }.into(),
@@ -266,6 +281,7 @@ mod tests {
             PartitionsAdded { topic_id: id, total: 5 }.into(),
             ConfigsAltered { resource, set: configs("x"), removed: vec!["y".to_owned()] }.into(),
             SegmentCommitted { object, born: 3, size_bytes: 9, ranges: Vec::new(), wal }.into(),
+            SegmentCommitted { object, born: 3, size_bytes: 9, ranges: Vec::new(), wal: inline }.into(),
             SegmentsMerged {
                 object,
                 born: 4,

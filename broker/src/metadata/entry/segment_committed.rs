@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::Rejection;
-use crate::metadata::image::{Image, WalPosition};
+use crate::metadata::image::{Image, SnapshotAt, WalPosition};
 use crate::metadata::segments::{ObjectId, ObjectImage, SegmentRange};
 
 /// Adds the ranges of one durable object to the index and moves the WAL boundary behind them. Ranges of topics
@@ -35,8 +35,8 @@ pub struct WalTrim {
     pub trimmed_to: u64,
     /// Where a reader of an object WAL begins from now on; `None`: it is a disk WAL.
     pub position: Option<WalPosition>,
-    /// Key of the object that holds the producer state there.
-    pub snapshot: Option<String>,
+    /// The producer state there.
+    pub snapshot: Option<SnapshotAt>,
 }
 
 impl SegmentCommitted {

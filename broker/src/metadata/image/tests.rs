@@ -28,7 +28,7 @@ pub(crate) fn commit(node_id: i32, ranges: &[(Uuid, i32, i64, i64)]) -> SegmentC
         length: 100,
         checksum: 42,
     });
-    let snapshot = Some("snapshot/5".to_owned());
+    let snapshot = Some(SnapshotAt::Inline(Bytes::from_static(b"state at 5")));
     let wal = Some(WalTrim { node_id, epoch: -1, trimmed_to: 5, position: None, snapshot });
     SegmentCommitted { object, born: u64::MAX, size_bytes: 1_000, ranges: ranges.collect(), wal }
 }
@@ -123,7 +123,7 @@ fn commits_follow_one_another_and_never_overlap() {
     let mut backward = commit(77, &[(orders, 0, 520, 529)]);
     backward.wal.as_mut().unwrap().trimmed_to = 4;
     assert!(matches!(apply(&mut image, backward), Err(Rejection::WalBackward { held: 5, .. })));
-    assert_eq!(image.wal(77).unwrap().snapshot.as_deref(), Some("snapshot/5"));
+    assert_eq!(image.wal(77).unwrap().snapshot, Some(SnapshotAt::Inline(Bytes::from_static(b"state at 5"))));
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn what_a_broker_writes_after_another_came_up_under_its_id_takes_no_effect() {
     let orders = Uuid::from_u128(1);
     let trimmed = |epoch, base, to| {
         let mut entry = commit(1, &[(orders, 2, base, base + 9)]);
-        let (trimmed_to, position, snapshot) = (to, None, Some("s".to_owned()));
+        let (trimmed_to, position, snapshot) = (to, None, Some(SnapshotAt::Object("s".to_owned())));
         entry.wal = Some(WalTrim { node_id: 1, epoch, trimmed_to, position, snapshot });
         entry
     };

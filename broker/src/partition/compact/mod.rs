@@ -112,7 +112,11 @@ impl Compactor {
     async fn compact(&mut self, candidate: &Candidate) -> bool {
         let partition = &candidate.partition;
         let began = self.shared.env.elapsed();
-        let result = Pass::new(candidate).run().await;
+        let result = {
+            // Merging waits: what it would replace is being read.
+            let _turn = self.shared.rewriting.lock().await;
+            Pass::new(candidate).run().await
+        };
         let took = self.shared.env.elapsed() - began;
         count(&self.shared.metrics.compaction, &result, took);
         match result {

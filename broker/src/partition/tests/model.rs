@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::partition::collect::Collector;
+use crate::partition::merge::{Merger, Rules};
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
@@ -32,26 +34,45 @@ enum Step {
     Crash {
         survivors: u64,
     },
-    /// Power loss after so many steps of an upload.
-    CrashInUpload {
+    /// Neighbouring ranges become one.
+    Merge,
+    /// What nothing refers to is deleted.
+    Collect,
+    /// Power loss after so many steps of background work.
+    CrashIn {
+        work: Work,
         polls: u8,
         survivors: u64,
     },
     Restart,
 }
 
+/// What goes on in the background.
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    Upload,
+    Merge,
+    Collect,
+}
+
+const RULES: Rules = Rules { layers_max: 2, bytes_max: 4_000, run_bytes: 8_000, generations_max: 3 };
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let produce = (0..2, proptest::option::of(0_u8..3), 1_u8..4)
         .prop_map(|(index, producer, records)| Step::Produce { index, producer, records });
+    let work = prop_oneof![Just(Work::Upload), Just(Work::Merge), Just(Work::Collect)];
     let step = prop_oneof![
         12 => produce,
         3 => (0..2, 0_u8..3).prop_map(|(index, producer)| Step::Repeat { index, producer }),
         3 => Just(Step::Await),
         2 => any::<bool>().prop_map(Step::Hold),
-        2 => Just(Step::Upload),
+        4 => Just(Step::Upload),
+        2 => Just(Step::Merge),
+        1 => Just(Step::Collect),
         1 => (0..2, 0_u8..9).prop_map(|(index, share)| Step::Delete { index, share }),
         2 => any::<u64>().prop_map(|survivors| Step::Crash { survivors }),
-        1 => (0_u8..12, any::<u64>()).prop_map(|(polls, survivors)| Step::CrashInUpload { polls, survivors }),
+        3 => (work, 0_u8..16, any::<u64>())
+            .prop_map(|(work, polls, survivors)| Step::CrashIn { work, polls, survivors }),
         1 => Just(Step::Restart),
     ];
     proptest::collection::vec(step, 1..60)
@@ -123,17 +144,26 @@ impl Run {
                 assert_eq!(log_start, model.log_start);
             }
             Step::Crash { survivors } => self.crash(survivors).await,
-            Step::CrashInUpload { polls, survivors } => {
+            Step::Merge => {
+                self.work(Work::Merge).await;
                 self.settle().await;
-                let inner = self.world.partitions.inner.clone();
-                let mut upload = Box::pin(inner.upload_once());
+                self.compare().await;
+            }
+            Step::Collect => {
+                self.work(Work::Collect).await;
+                self.settle().await;
+                self.compare().await;
+            }
+            Step::CrashIn { work, polls, survivors } => {
+                self.settle().await;
+                let mut working = Box::pin(self.work(work));
                 for _ in 0..polls {
-                    if futures::poll!(&mut upload).is_ready() {
+                    if futures::poll!(&mut working).is_ready() {
                         break;
                     }
                     tokio::task::yield_now().await;
                 }
-                drop(upload);
+                drop(working);
                 self.crash(survivors).await;
             }
             Step::Restart => {
@@ -141,6 +171,32 @@ impl Run {
                 self.world.restart().await;
             }
         }
+    }
+
+    async fn work(&self, work: Work) {
+        let inner = &self.world.partitions.inner;
+        match work {
+            Work::Upload => inner.upload_once().await,
+            Work::Merge => drop(inner.merge_once(&RULES, &mut Merger::default()).await),
+            Work::Collect => inner.collect(&mut Collector::default()).await,
+        }
+    }
+
+    /// The store holds what the image refers to, and nothing else.
+    async fn account(&self) {
+        // What was committed under way may first have to be barred.
+        for _ in 0..2 {
+            self.work(Work::Collect).await;
+        }
+        let image = self.world.metadata.image();
+        let snapshot = image.wal(1).and_then(|wal| wal.snapshot.as_ref()?.key().map(str::to_owned));
+        assert_eq!(super::merge::keys(&self.world, "snapshots").await, Vec::from_iter(snapshot));
+        let mut referred: Vec<_> = image.objects.keys().map(|object| format!("segments/{object}")).collect();
+        referred.sort();
+        let mut held = super::merge::keys(&self.world, "segments").await;
+        held.sort();
+        assert_eq!(held, referred);
+        assert_eq!(image.barred.len(), 0);
     }
 
     fn produce(&mut self, index: i32, producer: Option<u8>, records: u8) {
@@ -219,12 +275,14 @@ impl Run {
     }
 }
 
-async fn run(steps: Vec<Step>) {
+async fn run(steps: Vec<Step>, snapshot_inline_bytes_max: usize) {
     let small = |config: &mut StorageConfig| {
+        config.snapshot_inline_bytes_max = snapshot_inline_bytes_max;
         config.wal_file_bytes = 8 * 1024;
         config.wal_group_bytes_max = 2 * 1024;
         config.tail_cache_bytes_max = 1_000;
         config.block_cache_bytes_max = 4_000;
+        config.delete_grace = std::time::Duration::ZERO;
     };
     let world = World::with(&[], small).await;
     let mut run = Run { world, models: Default::default(), waiting: Vec::new(), held: false, produced: 0 };
@@ -236,14 +294,20 @@ async fn run(steps: Vec<Step>) {
     run.world.upload().await;
     run.world.restart().await;
     run.compare().await;
+    run.account().await;
+    run.compare().await;
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_every_acknowledged_record_is_there_once_and_in_order(steps in steps()) {
+    fn whatever_happens_every_acknowledged_record_is_there_once_and_in_order(
+        steps in steps(),
+        // All in the entry, some, none.
+        snapshot_inline_bytes_max in prop_oneof![Just(100_000_usize), Just(300), Just(0)],
+    ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(run(steps));
+        runtime.block_on(run(steps, snapshot_inline_bytes_max));
     }
 }

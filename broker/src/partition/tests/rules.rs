@@ -216,8 +216,8 @@ async fn retention_gives_up_whole_segments_and_their_objects_go_after_the_grace(
     inner.retain().await;
     assert_eq!(world.partition().offsets().log_start, 1);
     assert_eq!(world.metadata.image().partition(TOPIC, 0).unwrap().log_start, 1);
-    let mut barred_since = Default::default();
-    inner.delete_unreferenced(&mut barred_since).await;
+    let mut collector = Default::default();
+    inner.collect(&mut collector).await;
     assert_eq!(objects(&world).await, 1);
     assert_eq!(read_all(&world.partition(), 1).await, [(1, "new".to_owned())]);
     let image = world.metadata.image();

@@ -47,7 +47,7 @@ pub struct PageInfo {
 
 impl PageInfo {
     /// Whether `bytes` are this page, to the last bit.
-    pub(super) fn checks(&self, bytes: &[u8]) -> bool {
+    pub(crate) fn checks(&self, bytes: &[u8]) -> bool {
         let mut checksum = 0;
         for batch in views(bytes) {
             match batch {
@@ -142,7 +142,6 @@ impl SegmentBuilder {
 
     /// Adds whole pages of other objects, in order. Their checksums are carried over, not made anew, so that what
     /// was damaged in between is seen by whoever reads the object.
-    #[allow(dead_code)] // merging comes next
     pub fn add_pages(&mut self, cover: Cover, pages: impl IntoIterator<Item = (PageInfo, Bytes)>) {
         let start = self.position;
         let mut joined: Vec<PageInfo> = Vec::new();
@@ -237,8 +236,31 @@ impl SegmentBuilder {
     }
 }
 
+/// What the footer's pages and the metadata do not say alike of a range.
+pub(crate) fn disagreement(range: &SegmentRange, pages: &[PageInfo]) -> Option<&'static str> {
+    let mut at = range.position;
+    let mut next = range.base_offset;
+    for page in pages {
+        if page.position != at {
+            return Some("its pages are not where the metadata says");
+        }
+        if page.base_offset < next
+            || page.last_offset < page.base_offset
+            || page.last_offset > range.last_offset
+        {
+            return Some("its pages hold other offsets than the metadata says");
+        }
+        at += u64::from(page.length);
+        next = page.last_offset + 1;
+    }
+    if at != range.position + u64::from(range.length) {
+        return Some("its pages have another size than the metadata says");
+    }
+    (checksum_of(pages) != range.checksum).then_some("its pages have another checksum than the metadata says")
+}
+
 /// The checksum of a range, from those of its pages.
-pub(crate) fn checksum_of(pages: &[PageInfo]) -> u32 {
+fn checksum_of(pages: &[PageInfo]) -> u32 {
     pages.iter().fold(0, |sum, page| crc32c::crc32c_append(sum, &page.checksum.to_be_bytes()))
 }
 

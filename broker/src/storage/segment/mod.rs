@@ -9,5 +9,5 @@ mod format;
 mod store;
 
 pub use format::PageInfo;
-pub(crate) use format::{Cover, SegmentBuilder};
+pub(crate) use format::{Cover, SegmentBuilder, disagreement};
 pub use store::{SegmentError, SegmentRead, SegmentStore};

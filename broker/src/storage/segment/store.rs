@@ -1,18 +1,24 @@
 //! Segment objects, snapshots and their requests to the object store.
 
+use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use object_store::path::Path;
-use object_store::{Error as StoreError, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{
+    Error as StoreError, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload,
+};
 use towpath_env::Env;
 use towpath_env::retry::{Failure, RetryPolicy, retry};
 use towpath_wire::batch::views;
 
 use super::cache::{Block, BlockCache, BlockKey};
 use super::content::content;
-use super::format::{ObjectIndex, PageInfo, Segment, TRAILER_BYTES, Trailer};
+use super::format::{ObjectIndex, PageInfo, Segment, TRAILER_BYTES, Trailer, disagreement};
 use crate::metadata::{ObjectId, SegmentRange};
 use crate::partition::ReadLimits;
 use crate::storage::{StorageConfig, StorageMetrics};
@@ -108,7 +114,6 @@ impl SegmentStore {
         let payload = PutPayload::from_iter(chunks);
         let result = retry(&self.env, RetryPolicy::FOREVER, || async {
             let put = self.store.put(&Path::from(key), payload.clone()).await;
-            self.count("put", payload.content_length(), &put);
             match put {
                 Ok(_) => Ok(()),
                 Err(error) => {
@@ -131,11 +136,36 @@ impl SegmentStore {
     /// Removes an object; that it is gone already is no error.
     pub async fn delete(&self, key: &str) -> Result<(), SegmentError> {
         let deleted = self.store.delete(&Path::from(key)).await;
-        self.count("delete", 0, &deleted);
         match deleted {
             Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
             Err(error) => Err(failed(key, error)),
         }
+    }
+
+    /// Removes objects, as many as the store takes with one request; those that are gone now.
+    pub(crate) async fn delete_all(&self, keys: Vec<String>) -> HashSet<String> {
+        if keys.is_empty() {
+            return HashSet::new();
+        }
+        let paths = keys.iter().map(|key| Ok(Path::from(key.as_str()))).collect::<Vec<_>>();
+        let mut results = self.store.delete_stream(futures::stream::iter(paths).boxed());
+        let mut gone = HashSet::new();
+        while let Some(result) = results.next().await {
+            match result {
+                Ok(path) => drop(gone.insert(path.to_string())),
+                // The path is the store's own, with its prefix.
+                Err(StoreError::NotFound { path, .. }) => {
+                    gone.extend(keys.iter().find(|key| path.ends_with(key.as_str())).cloned());
+                }
+                Err(error) => tracing::info!(%error, "objects could not be deleted yet"),
+            }
+        }
+        gone
+    }
+
+    /// Everything in a folder. A listing: never on a hot path.
+    pub(crate) fn list(&self, folder: &str) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        self.store.list(Some(&Path::from(folder)))
     }
 
     /// The pages of one range, in order.
@@ -244,7 +274,50 @@ impl SegmentStore {
         }
     }
 
-    async fn index(&self, object: ObjectId) -> Result<Arc<ObjectIndex>, SegmentError> {
+    /// A stretch of an object, past the cache: what is merged is not read again soon.
+    pub(crate) async fn area(&self, object: ObjectId, bytes: Range<u64>) -> Result<Bytes, SegmentError> {
+        if bytes.is_empty() {
+            return Ok(Bytes::new());
+        }
+        self.get_range(object, GetRange::Bounded(bytes)).await
+    }
+
+    /// The pages of a range out of a stretch that begins at byte `start` of its object, each checked, and together
+    /// what the metadata says.
+    pub(crate) fn verified(
+        &self,
+        range: &SegmentRange,
+        index: &ObjectIndex,
+        (start, bytes): (u64, &Bytes),
+    ) -> Result<Vec<(PageInfo, Bytes)>, SegmentError> {
+        let wrong = |what: &str| {
+            let SegmentRange { topic_id, partition, base_offset, last_offset, .. } = range;
+            damaged(
+                range.object,
+                format!("{topic_id}-{partition}, offsets {base_offset} to {last_offset}: {what}"),
+            )
+        };
+        let pages = index.get(&(range.topic_id, range.partition));
+        let pages = pages.ok_or_else(|| wrong("its footer does not have them"))?;
+        if let Some(what) = disagreement(range, pages) {
+            return Err(wrong(what));
+        }
+        let mut verified = Vec::with_capacity(pages.len());
+        for page in pages.iter() {
+            let from =
+                page.position.checked_sub(start).ok_or_else(|| wrong("it begins before them"))? as usize;
+            let content = bytes.get(from..from + page.length as usize).map(|found| bytes.slice_ref(found));
+            let content = content.ok_or_else(|| wrong("it ends before them"))?;
+            if !page.checks(&content) {
+                return Err(wrong(&format!("the page at byte {} does not check", page.position)));
+            }
+            verified.push((*page, content));
+        }
+        Ok(verified)
+    }
+
+    /// Where everything is in an object.
+    pub(crate) async fn index(&self, object: ObjectId) -> Result<Arc<ObjectIndex>, SegmentError> {
         let key = (object, None);
         if let Some(Block::Index(index)) = self.cache.get(&key) {
             return Ok(index);
@@ -283,23 +356,13 @@ impl SegmentStore {
         retry(&self.env, READ_RETRIES, || {
             let attempt = read();
             async {
-                let got = attempt.await;
-                self.count("get", got.as_ref().map_or(0, Bytes::len), &got);
-                got.map_err(|error| match error {
+                attempt.await.map_err(|error| match error {
                     StoreError::Generic { .. } => Failure::Transient(error),
                     _ => Failure::Permanent(error),
                 })
             }
         })
         .await
-    }
-
-    fn count<T, E>(&self, kind: &str, bytes: usize, result: &Result<T, E>) {
-        self.metrics.object_requests.with_label_values(&[kind]).inc();
-        match result {
-            Ok(_) => self.metrics.object_bytes.with_label_values(&[kind]).inc_by(bytes as u64),
-            Err(_) => self.metrics.object_failures.with_label_values(&[kind]).inc(),
-        }
     }
 }
 
