@@ -155,7 +155,7 @@ impl Contender {
         Ok(env.elapsed())
     }
 
-    /// Requests to the object store so far, by kind; `None` of Kafka.
+    /// Requests to the object store so far, by what they were for; `None` of Kafka.
     pub async fn object_requests(&self) -> Result<Option<BTreeMap<String, f64>>> {
         let Broker::Towpath(daemon) = &self.broker else { return Ok(None) };
         let (_, text) = get(&daemon.http_address(), "/metrics").await?;
@@ -184,13 +184,20 @@ impl Contender {
     }
 }
 
-/// The values of the counter of object requests by its label.
+/// What is counted as a deletion, whatever was deleted.
+pub const DELETE: &str = "delete";
+
+/// The values of the counter of object requests by what they were for; deletions by themselves.
 fn by_kind(metrics: &str) -> BTreeMap<String, f64> {
     let series =
         metrics.lines().filter_map(|line| line.strip_prefix("towpath_broker_object_requests_total{"));
     let values = series.filter_map(|rest| {
         let (labels, value) = rest.split_once("} ")?;
-        let kind = labels.split_once("kind=\"")?.1.split_once('"')?.0;
+        let label = |name: &str| {
+            let labels = labels.split(',').filter_map(|label| label.split_once('='));
+            labels.filter(|(key, _)| *key == name).map(|(_, value)| value.trim_matches('"')).next()
+        };
+        let kind = if label("verb") == Some(DELETE) { DELETE } else { label("kind")? };
         Some((kind.to_owned(), value.trim().parse::<f64>().ok()?))
     });
     let mut all = BTreeMap::new();
@@ -205,13 +212,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn object_requests_are_read_by_kind_whatever_other_labels_there_are() {
+    fn object_requests_are_read_by_kind_and_deletions_apart() {
         let text = "# HELP towpath_broker_object_requests_total x\n\
-                    towpath_broker_object_requests_total{kind=\"put\"} 7\n\
-                    towpath_broker_object_requests_total{cause=\"wal\",kind=\"put\"} 2\n\
-                    towpath_broker_object_requests_total{kind=\"get\"} 3\n\
-                    towpath_broker_object_failures_total{kind=\"get\"} 9\n";
-        let expected = BTreeMap::from([("get".to_owned(), 3.0), ("put".to_owned(), 9.0)]);
-        assert_eq!(by_kind(text), expected);
+                    towpath_broker_object_requests_total{kind=\"segment\",verb=\"put\"} 7\n\
+                    towpath_broker_object_requests_total{kind=\"segment\",verb=\"get\"} 2\n\
+                    towpath_broker_object_requests_total{kind=\"segment\",verb=\"delete\"} 30\n\
+                    towpath_broker_object_requests_total{kind=\"wal\",verb=\"put\"} 3\n\
+                    towpath_broker_object_requests_total{kind=\"wal\",verb=\"delete\"} 1\n\
+                    towpath_broker_object_failures_total{kind=\"wal\",verb=\"get\"} 9\n";
+        let expected = [("delete", 31.0), ("segment", 9.0), ("wal", 3.0)];
+        assert_eq!(by_kind(text), expected.map(|(kind, count)| (kind.to_owned(), count)).into());
     }
 }

@@ -41,7 +41,7 @@ pub struct Row {
     /// What differs from the defaults.
     pub storage: BTreeMap<String, u64>,
     pub mb_s: f64,
-    /// Requests per GiB written, by kind, until everything was uploaded.
+    /// Requests per GiB written, by what they were for, until everything was uploaded.
     pub per_gib: BTreeMap<String, f64>,
     pub ack_p50_ms: f64,
     pub ack_p99_ms: f64,

@@ -10,7 +10,7 @@ use towpath_tests::mirroring::ends;
 use towpath_wire::client::Client;
 use towpath_wire::client::admin::{NewTopic, create_topic, delete_topics};
 
-use super::contender::{Contender, Settings};
+use super::contender::{Contender, DELETE, Settings};
 use super::load::batches::Batches;
 use super::load::closed::Closed;
 use super::memory;
@@ -74,7 +74,7 @@ pub struct Cost {
     pub client_share: f64,
     /// Peak of the broker's resident memory.
     pub peak_mb: f64,
-    /// Requests to the object store; `None` of Kafka.
+    /// Requests to the object store without deletions; `None` of Kafka.
     pub object_requests: Option<f64>,
 }
 
@@ -170,7 +170,11 @@ impl Meter {
 
 async fn requests(contender: &Contender) -> Result<Option<f64>> {
     let by_kind: Option<BTreeMap<String, f64>> = contender.object_requests().await?;
-    Ok(by_kind.map(|by_kind| by_kind.values().sum()))
+    // Deletions follow minutes later: these are about what other turns wrote.
+    let sum = |by_kind: BTreeMap<String, f64>| {
+        by_kind.iter().filter(|(kind, _)| *kind != DELETE).map(|(_, count)| count).sum()
+    };
+    Ok(by_kind.map(sum))
 }
 
 /// Figures by key.

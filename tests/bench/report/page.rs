@@ -109,7 +109,7 @@ tests/bench/run --publish               # all of it; writes this page, its plots
 tests/bench/run --quick                 # a minute, to see that it works; the figures say nothing\n\
 tests/bench/run --only produce,ack      # scenarios by how their names begin\n\
 tests/bench/run --wal object --store s3://bucket/prefix\n\
-tests/bench/run requests --wal object   # object requests per GiB against write rate; --key NAME=VALUE,VALUE\n\
+tests/bench/run requests --wal object --key wal_flush_interval_ms=0,20,100   # object requests per GiB\n\
 tests/bench/run publish FILE            # page and plots of a results file\n\
 ```\n\n\
 It needs Linux, a JDK, and Maven for the first time; data goes below `TMPDIR`. Leave the machine alone meanwhile.\n"
@@ -120,7 +120,8 @@ fn requests_part(table_of: &Table) -> String {
     format!(
         "### Object requests per GiB\n\n\
          Towpath with the {} write-ahead log on a {} store, a fresh broker for each row: {} s of batches of 16 KB to\n\
-         six partitions at the given pace, counted until all of it is in the store.\n\n{}",
+         six partitions at the given pace, counted until all of it is in the store.\n\
+         What is deleted goes minutes later (`delete_grace_ms`) and is not in it.\n\n{}",
         table_of.wal,
         table_of.store,
         table_of.seconds,

@@ -22,7 +22,7 @@ pub const METRICS: &[Metric] = &[
     Metric::more("mb_s", "MB/s"),
     Metric::less("cpu_s_per_gb", "broker CPU-s per GB"),
     Metric::less("peak_mb", "broker memory, peak MB"),
-    Metric::context("object_requests_per_gib", "object requests per GiB"),
+    Metric::context("object_requests_per_gib", "object requests per GiB, no deletions"),
     Metric::context("client_share", "client, cores"),
     Metric::context("retries", "refused, tried again"),
 ];

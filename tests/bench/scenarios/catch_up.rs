@@ -29,7 +29,7 @@ pub const SCENARIO: Scenario = Scenario {
         Metric::more("warm_mb_s", "page cache, MB/s"),
         Metric::less("warm_cpu_s_per_gb", "page cache, broker CPU-s per GB"),
         Metric::less("peak_mb", "broker memory, peak MB"),
-        Metric::context("gets_per_gib", "object requests per GiB"),
+        Metric::context("gets_per_gib", "object requests per GiB, no deletions"),
         Metric::context("client_share", "client, cores"),
     ],
     run,
