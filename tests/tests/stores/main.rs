@@ -6,6 +6,7 @@ mod crashes;
 mod faults;
 mod full_disk;
 mod start;
+mod two_brokers;
 
 use towpath_tests::stores::StoreKind;
 
