@@ -33,9 +33,19 @@ pub(super) fn compacted_to(world: &World) -> i64 {
 
 /// As a client reads: response by response, each with its own list of aborted transactions.
 pub(super) async fn read(partition: &Partition, from: i64, isolation: Isolation) -> (Vec<RecordView>, i64) {
+    read_by(300, partition, from, isolation).await
+}
+
+/// As [`read`], with responses of so many bytes.
+pub(super) async fn read_by(
+    bytes_max: usize,
+    partition: &Partition,
+    from: i64,
+    isolation: Isolation,
+) -> (Vec<RecordView>, i64) {
     let (mut records, mut next) = (Vec::new(), from);
     loop {
-        let limits = ReadLimits { bytes_max: 300, at_least_one: true };
+        let limits = ReadLimits { bytes_max, at_least_one: true };
         let found = partition.read(next, limits, isolation).await.unwrap();
         let batches: Vec<Batch> = found.batches.into_iter().flat_map(split).map(Result::unwrap).collect();
         let Some(last) = batches.last() else { return (records, next) };
