@@ -2,6 +2,7 @@
 
 mod apache_kafka;
 mod clients;
+mod compaction;
 mod diff_of_a_link;
 mod diff_of_real_clusters;
 mod estate;
