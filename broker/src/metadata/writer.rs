@@ -297,13 +297,16 @@ impl Writer {
         if self.checkpointing.as_ref().is_some_and(|running| !running.is_finished()) {
             return;
         }
+        self.finish_checkpoint().await;
         let (log, image, before) = (self.log.clone(), self.image.clone(), self.checkpointed);
         self.checkpointed = image.version;
         self.checkpointing = Some(tokio::spawn(async move {
             let upto = image.version;
             let written = async {
-                let Ok(body) = tokio::task::spawn_blocking(move || checkpoint::encode(&image)).await else {
-                    return Ok(()); // the runtime is going down
+                let body = match tokio::task::spawn_blocking(move || checkpoint::encode(&image)).await {
+                    Ok(body) => body,
+                    Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
+                    Err(_) => return Ok(()), // the runtime is going down
                 };
                 log.checkpoint(upto, body).await?;
                 log.trim(before).await
@@ -315,9 +318,12 @@ impl Writer {
     }
 
     async fn finish_checkpoint(&mut self) {
-        if let Some(running) = self.checkpointing.take() {
-            // A panic in it was reported by the runtime; the log is whole without it.
-            let _ = running.await;
+        // A panic in it is one of the writer, which stops the broker: without checkpoints the log grows for ever.
+        if let Some(running) = self.checkpointing.take()
+            && let Err(ended) = running.await
+            && ended.is_panic()
+        {
+            std::panic::resume_unwind(ended.into_panic());
         }
     }
 }

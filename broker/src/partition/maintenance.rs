@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use futures::future::join_all;
+
 use super::Partition;
 use super::collect::Collector;
 use super::registry::Inner;
@@ -13,25 +15,33 @@ impl Inner {
     pub async fn maintain(self: Arc<Inner>) {
         let mut collector = Collector::default();
         loop {
+            let round = async {
+                self.shared.env.sleep(self.shared.config.maintenance_interval).await;
+                self.retain().await;
+                self.collect(&mut collector).await;
+            };
+            // In the middle of a round too: while the store is down, each of its proposals takes half a minute.
             tokio::select! {
-                () = self.shared.env.sleep(self.shared.config.maintenance_interval) => {}
+                () = round => {}
                 () = self.stopping.cancelled() => return,
             }
-            self.retain().await;
-            self.collect(&mut collector).await;
         }
     }
 
     /// Retention by time and size, and producers that were not heard of for long.
     pub(super) async fn retain(&self) {
         let now_ms = self.shared.env.now_ms();
-        for partition in self.all() {
+        let due = self.all().into_iter().filter_map(|partition| {
             partition.expire_producers(now_ms);
-            let Some(offset) = partition.retained_from(now_ms) else { continue };
-            if let Err(reason) = partition.advance_log_start(offset).await {
-                tracing::warn!(partition = %partition.name, offset, %reason, "retention could not advance the log start");
-            }
-        }
+            let offset = partition.retained_from(now_ms)?;
+            Some(async move {
+                if let Err(reason) = partition.advance_log_start(offset).await {
+                    tracing::warn!(partition = %partition.name, offset, %reason, "retention could not advance the log start; it tries again");
+                }
+            })
+        });
+        // All at once, so that they share entries of the metadata log.
+        join_all(due).await;
     }
 }
 

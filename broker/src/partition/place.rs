@@ -12,7 +12,7 @@ use crate::metadata::entry::{Entry, WalBound};
 use crate::metadata::{Image, Metadata, WalImage, WalPosition};
 use crate::storage::{
     AskNewest, DiskFileSystem, DiskWalSettings, FileSystem, ObjectWalBounds, ObjectWalSettings, Registration,
-    Replayed, StorageConfig, Wal, WalKind, WalMetrics, WalOpenError,
+    Replayed, StorageConfig, Wal, WalKind, WalMetrics, WalOpenError, check_disk_wal,
 };
 
 /// Where a WAL is, claimed for this process.
@@ -29,7 +29,11 @@ impl WalPlace {
     pub fn claim(config: &StorageConfig, image: &Image) -> Result<WalPlace, OpenError> {
         may_open(config, image, image.broker_epoch(config.node_id))?;
         Ok(match config.wal {
-            WalKind::Disk => WalPlace::Disk(Arc::new(DiskFileSystem::open(&config.wal_directory)?)),
+            WalKind::Disk => {
+                let files = DiskFileSystem::open(&config.wal_directory)?;
+                check_disk_wal(&files, &disk_settings(config, image))?;
+                WalPlace::Disk(Arc::new(files))
+            }
             WalKind::Object => WalPlace::Object,
         })
     }
@@ -88,15 +92,10 @@ fn kind_of(bound: &WalImage) -> WalKind {
     }
 }
 
-async fn open_disk(
-    files: Arc<dyn FileSystem>,
-    config: &StorageConfig,
-    image: &Image,
-    (env, metrics): (Env, WalMetrics),
-) -> Result<(Wal, Vec<Replayed>), OpenError> {
+fn disk_settings(config: &StorageConfig, image: &Image) -> DiskWalSettings {
     let bound = bound(image, config.node_id);
     let same = bound.filter(|bound| kind_of(bound) == WalKind::Disk);
-    let settings = DiskWalSettings {
+    DiskWalSettings {
         expected: same.map(|wal| wal.wal_id),
         sealed: bound.and_then(|wal| wal.replaced),
         trimmed_to: same.map_or(0, |wal| wal.trimmed_to),
@@ -104,7 +103,16 @@ async fn open_disk(
         file_bytes: config.wal_file_bytes,
         spare_files_max: config.wal_spare_files_max,
         group_bytes_max: config.wal_group_bytes_max,
-    };
+    }
+}
+
+async fn open_disk(
+    files: Arc<dyn FileSystem>,
+    config: &StorageConfig,
+    image: &Image,
+    (env, metrics): (Env, WalMetrics),
+) -> Result<(Wal, Vec<Replayed>), OpenError> {
+    let settings = disk_settings(config, image);
     let opened = tokio::task::spawn_blocking(move || {
         let mut records = Vec::new();
         let wal = Wal::open_disk(files, settings, env, metrics, &mut |record| records.push(record))?;

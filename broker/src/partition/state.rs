@@ -66,6 +66,15 @@ impl State {
         self.waiting_since_ms.get_or_insert_with(|| env.elapsed().as_millis() as u64);
     }
 
+    /// Everything below `end` is in committed segments; how many bytes wait no longer for it.
+    pub fn committed_to(&mut self, end: i64) -> usize {
+        let end = end.min(self.log.log_end);
+        let waited = self.tail.from(self.uploaded_end).take_while(|batch| batch.next_offset() <= end);
+        let bytes = waited.map(Batch::size_bytes).sum();
+        self.uploaded_end = self.uploaded_end.max(end);
+        bytes
+    }
+
     /// Resolves once everything below `end` is durable.
     pub fn durable(&mut self, end: i64) -> Durable {
         if end <= self.high_watermark { Durable::ready() } else { self.waiters.durable(end) }
@@ -98,5 +107,28 @@ impl State {
         }
         from < self.tail.start().min(self.uploaded_end)
             || self.tail.from(from).next().is_some_and(|batch| batch.next_offset() <= end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::batch;
+    use super::*;
+
+    #[test]
+    fn a_commit_of_which_nobody_heard_is_taken_over_once() {
+        let env = Env::seeded(1, 0);
+        let mut state = State::new(LogState::default());
+        for offset in 0..3 {
+            let mut bytes = batch(&["value"]);
+            towpath_wire::batch::patch_base_offset(&mut bytes, offset);
+            let batch = Batch::new(bytes.freeze()).unwrap();
+            state.log.append(&batch);
+            state.pushed(batch, &env);
+        }
+        let one = state.tail.batches().next().unwrap().size_bytes();
+        assert_eq!((state.committed_to(2), state.uploaded_end), (2 * one, 2));
+        assert_eq!((state.committed_to(2), state.committed_to(1), state.uploaded_end), (0, 0, 2));
+        assert_eq!((state.committed_to(9), state.uploaded_end), (one, 3));
     }
 }

@@ -25,6 +25,9 @@ use crate::metadata::entry::{Entry, Rejection, SegmentCommitted, WalSealed, WalT
 use crate::metadata::{ObjectId, ProposeError, SnapshotAt};
 use crate::storage::{FencedBy, SegmentBuilder};
 
+/// So long an upload under way may take when the broker stops; the store may be down.
+const UPLOAD_ENDS_WITHIN: Duration = Duration::from_secs(5);
+
 /// What goes up together.
 struct Cut {
     /// How many slots of the metadata were applied when the object was named.
@@ -48,26 +51,38 @@ struct Part {
 }
 
 impl Inner {
-    /// Uploads when enough waits or the oldest has waited long enough; idle, it sleeps until rung.
+    /// Uploads when enough waits or the oldest has waited long enough; idle, it sleeps until rung. When the broker
+    /// stops, an upload under way may end: cut off behind its commit it would be offered again, and refused.
     pub async fn upload(self: Arc<Inner>) {
         let work = async {
             if self.shared.config.upload_at_start && self.upload_due_in().is_some() {
                 self.upload_once().await;
             }
-            loop {
-                match self.upload_due_in() {
-                    Some(Duration::ZERO) => self.upload_once().await,
-                    Some(wait) => {
-                        let rung = self.shared.upload.notified();
-                        let _ = tokio::time::timeout(wait, rung).await;
+            while !self.stopping.is_cancelled() && !self.shared.wal.has_failed() {
+                let due = self.upload_due_in();
+                if due == Some(Duration::ZERO) {
+                    self.upload_once().await;
+                    continue;
+                }
+                let rung = async {
+                    match due {
+                        Some(wait) => drop(tokio::time::timeout(wait, self.shared.upload.notified()).await),
+                        None => self.shared.upload.notified().await,
                     }
-                    None => self.shared.upload.notified().await,
+                };
+                tokio::select! {
+                    () = rung => {}
+                    () = self.stopping.cancelled() => {}
                 }
             }
         };
+        let stopped = async {
+            self.stopping.cancelled().await;
+            self.shared.env.sleep(UPLOAD_ENDS_WITHIN).await;
+        };
         tokio::select! {
             () = work => {}
-            () = self.stopping.cancelled() => {}
+            () = stopped => {}
         }
     }
 
@@ -148,18 +163,24 @@ impl Inner {
 
     /// Takes what is not uploaded from every partition, with its state at exactly that point.
     fn cut(&self) -> Cut {
-        let (born, object) = (self.shared.metadata.image().version, ObjectId(self.shared.env.uuid()));
+        let image = self.shared.metadata.image();
+        let (born, object) = (image.version, ObjectId(self.shared.env.uuid()));
         // Read first: a record below this was applied by its partition before that partition is locked below.
         let trim_to = self.shared.wal.next_sequence();
         let mut segment = SegmentBuilder::new(object);
         let mut snapshot = SnapshotBuilder::new(self.wal_id);
         let mut parts = Vec::new();
         for partition in self.all() {
-            let state = partition.state.lock();
+            let mut state = partition.state.lock();
             if state.deleted {
                 continue;
             }
-            let (name, log) = (&partition.name, &state.log);
+            let name = &partition.name;
+            // A commit of which nobody heard has taken effect all the same.
+            if let Some(end) = image.segments(name.topic_id, name.index).and_then(|held| held.end()) {
+                self.shared.no_longer_waiting(state.committed_to(end));
+            }
+            let log = &state.log;
             snapshot.add(name.topic_id, name.index, log);
             if state.waiting_since_ms.is_none() {
                 continue;

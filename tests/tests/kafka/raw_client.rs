@@ -21,6 +21,7 @@ use towpath_linker::cluster::Cluster;
 use towpath_linker::diff::{Compared, Comparison, ComparisonSpec, DiffMetrics, Stretch, Terms};
 use towpath_tests::kafka::{Kafka, KafkaOptions, Pool, Tool};
 use towpath_tests::ports::Port;
+use towpath_tests::wait;
 use towpath_wire::batch::{BatchBuilder, split};
 use towpath_wire::client::admin::{
     CommitAs, CommittedOffset, ConfigChange, ConfigResource, ConfigSource, GroupType, NewTopic, OffsetSpec,
@@ -33,6 +34,8 @@ use towpath_wire::client::{
     Client, ClientConfig, ClientError, Mechanism, Protocol, Sasl, Secret, Security, Tls, To, TopicPartition,
 };
 
+/// A broker that replays one record of the controller.
+const LIMIT: Duration = Duration::from_secs(20);
 const TOPIC: &str = "views";
 /// 2024-01-01, and an hour later.
 const FIRST_MS: i64 = 1_704_067_200_000;
@@ -241,9 +244,16 @@ async fn configs_and_transactions(client: &Client) {
     let set = ConfigChange::Set("retention.ms".to_owned(), "86400000".to_owned());
     alter_configs(client, &resource, &[set]).await.unwrap();
     let resources = [resource.clone(), ConfigResource::Broker(1)];
-    let described = describe_configs(client, &resources).await.unwrap();
-    let retention = &described[&resource].as_ref().unwrap()["retention.ms"];
-    assert_eq!((retention.value.as_deref(), retention.source), (Some("86400000"), ConfigSource::Resource));
+    // A KRaft broker answers from what it has replayed of the controller's log, which takes a moment.
+    let described = wait::until("the topic's own retention", LIMIT, async || {
+        let described = describe_configs(client, &resources).await?;
+        let set = described[&resource].as_ref().is_ok_and(|configs| {
+            let retention = &configs["retention.ms"];
+            (retention.value.as_deref(), retention.source) == (Some("86400000"), ConfigSource::Resource)
+        });
+        Ok(set.then_some(described))
+    });
+    let described = described.await.unwrap();
     let broker = described[&resources[1]].as_ref().unwrap();
     assert_eq!(broker["offsets.topic.num.partitions"].source, ConfigSource::Broker);
     alter_configs(client, &resource, &[ConfigChange::Unset("retention.ms".to_owned())]).await.unwrap();

@@ -103,6 +103,12 @@ async fn a_second_start_on_one_data_folder_leaves_the_broker_that_runs_alone() {
     let folder = tempfile::tempdir().unwrap();
     let running = start(WalKind::Disk, folder.path()).await;
     assert!(refused(WalKind::Disk, folder.path()).await.contains("in use by another broker"));
+    // Nor does one that has the same store and another folder.
+    let other = tempfile::tempdir().unwrap();
+    let store = config(WalKind::Disk, folder.path()).store;
+    let elsewhere = BrokerConfig { store, ..config(WalKind::Disk, other.path()) };
+    let refused = Broker::start(elsewhere, Env::real()).await.err().expect("a refusal").to_string();
+    assert!(refused.contains("the store expects disk WAL"), "{refused}");
     assert_eq!(running.shared.metadata.refresh().await.unwrap().broker_epoch(1), 0);
     running.stop().await;
 }

@@ -25,7 +25,7 @@ use super::pace::{Pace, Piece};
 use crate::metadata::entry::{CompactionAdvanced, Entry};
 use crate::metadata::{ProposeError, SegmentRange};
 use crate::partition::replace::{Replaced, Replacement};
-use crate::partition::{Partition, Shared};
+use crate::partition::{Partition, Shared, View};
 use crate::storage::{PageInfo, SegmentError};
 
 /// Why a pass ended before its end. What it had committed stays.
@@ -100,7 +100,7 @@ impl Pass {
 
     /// Runs it. May be dropped anywhere.
     pub async fn run(self) -> Result<Done, Interrupted> {
-        let Some(view) = self.partition.view() else { return Err(Interrupted::Changed) };
+        let view = self.compacted_view()?;
         let known = {
             let state = self.partition.state.lock();
             Arc::new(Known::new(state.log.transactions.aborted(), &state.log.producers))
@@ -128,6 +128,14 @@ impl Pass {
             self.partition.drop_tail_before(end);
         }
         Ok(Done { compacted_to: end, counts, is_full })
+    }
+
+    /// The partition's part of the image, as long as it says that this topic is to be compacted, and by us. A pass
+    /// takes long; what it has left out until somebody changed the policy is gone, the rest stays.
+    fn compacted_view(&self) -> Result<Arc<View>, Interrupted> {
+        let view = self.partition.view();
+        let view = view.filter(|view| view.settings.cleanup.compact && view.mirror().is_none());
+        view.ok_or(Interrupted::Changed)
     }
 
     async fn scan(&self, known: Arc<Known>) -> Result<KeyScan, Interrupted> {
@@ -250,6 +258,7 @@ impl Pass {
         if run.ranges.is_empty() {
             return Ok(());
         }
+        self.compacted_view()?;
         let began = self.shared.env.elapsed();
         let image = self.shared.metadata.image();
         let generation = run.ranges.iter().filter_map(|range| image.objects.get(&range.object));

@@ -204,10 +204,7 @@ impl SegmentStore {
         let mut wanted = None;
         for next in fetched {
             let start = (next.position - page.position) as usize;
-            let bytes = content.slice(start..start + next.length as usize);
-            if !next.checks(&bytes) {
-                return Err(damaged(range.object, format!("page at byte {} does not check", next.position)));
-            }
+            let bytes = cut_page(range.object, next, &content, start)?;
             self.cache.put((range.object, Some(next.position)), Block::Page(bytes.clone()), bytes.len());
             wanted.get_or_insert(bytes);
         }
@@ -225,11 +222,7 @@ impl SegmentStore {
         let content = self.get_range(range.object, GetRange::Bounded(first.position..end)).await?;
         let cut = pages.iter().map(|page| {
             let start = (page.position - first.position) as usize;
-            let bytes = content.slice(start..start + page.length as usize);
-            match page.checks(&bytes) {
-                true => Ok(bytes),
-                false => Err(damaged(range.object, format!("page at byte {} does not check", page.position))),
-            }
+            cut_page(range.object, page, &content, start)
         });
         cut.collect()
     }
@@ -364,6 +357,13 @@ impl SegmentStore {
         })
         .await
     }
+}
+
+/// A page out of what was read, from `start` on. An object may have been cut behind the store's back.
+fn cut_page(object: ObjectId, page: &PageInfo, content: &Bytes, start: usize) -> Result<Bytes, SegmentError> {
+    let end = start + page.length as usize;
+    let bytes = (end <= content.len()).then(|| content.slice(start..end)).filter(|bytes| page.checks(bytes));
+    bytes.ok_or_else(|| damaged(object, format!("page at byte {} does not check", page.position)))
 }
 
 /// Which bytes of a page hold the batches that end at or behind `from`, lie below `end` and fit the limit.

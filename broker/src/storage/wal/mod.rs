@@ -29,7 +29,7 @@ use uuid::Uuid;
 
 #[cfg(test)]
 pub(crate) use disk::FaultyFileSystem;
-pub use disk::{DiskFileSystem, DiskWalSettings, FileSystem, WalFile};
+pub use disk::{DiskFileSystem, DiskWalSettings, FileSystem, WalFile, check_disk_wal};
 pub use error::{FencedBy, WalError, WalOpenError};
 pub use lease::{Lease, LeaseError};
 pub use object::{AskNewest, ObjectWalBounds, ObjectWalSettings, Registration};
@@ -64,6 +64,11 @@ impl Wal {
     /// Whether records are taken now.
     pub fn accepting(&self) -> Result<(), WalError> {
         self.shared.accepting()
+    }
+
+    /// Whether nothing will become durable any more.
+    pub fn has_failed(&self) -> bool {
+        self.shared.queue.lock().failed().is_some()
     }
 
     /// Bytes queued and not yet durable.

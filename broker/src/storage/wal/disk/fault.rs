@@ -29,6 +29,8 @@ struct Disk {
     full: bool,
     /// Files ever made.
     created: usize,
+    /// Making a file of this name waits.
+    held_creation: Option<String>,
 }
 
 #[derive(Clone, Default)]
@@ -87,6 +89,12 @@ impl FaultyFileSystem {
         FaultyFileSystem(Arc::new(Inner { disk: Mutex::new(disk), changed: Condvar::new() }))
     }
 
+    /// Making a file of this name waits until another one is named, or none.
+    pub fn hold_creation(&self, name: Option<&str>) {
+        self.0.disk.lock().held_creation = name.map(str::to_owned);
+        self.0.changed.notify_all();
+    }
+
     /// How many files were ever made.
     pub fn created(&self) -> usize {
         self.0.disk.lock().created
@@ -124,6 +132,7 @@ impl FileSystem for FaultyFileSystem {
 
     fn create(&self, name: &str, size_bytes: u64) -> io::Result<()> {
         let mut disk = self.0.disk.lock();
+        self.0.changed.wait_while(&mut disk, |disk| disk.held_creation.as_deref() == Some(name));
         if disk.full {
             return Err(io::ErrorKind::StorageFull.into());
         }

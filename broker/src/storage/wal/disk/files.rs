@@ -20,6 +20,8 @@ use super::{FileSystem, WalFile};
 
 const SPARE: &str = "spare-";
 const SPARE_NEW: &str = "spare.new";
+/// Filled by the writer itself: another name than that of a spare that may be filled at the same time.
+const IN_LINE_NEW: &str = "in-line.new";
 
 /// The file being written.
 pub(super) struct ActiveFile {
@@ -126,8 +128,8 @@ impl WalFiles {
         if let Some(spare) = spare {
             self.system.rename(&spare_name(spare), &name)?;
         } else {
-            self.system.create(SPARE_NEW, size_bytes)?;
-            self.system.rename(SPARE_NEW, &name)?;
+            self.system.create(IN_LINE_NEW, size_bytes)?;
+            self.system.rename(IN_LINE_NEW, &name)?;
         }
         let number = self.next_number;
         self.next_number += 1;
@@ -208,7 +210,7 @@ impl Drop for WalFiles {
 /// Removes files left by an unfinished preparation, and earlier spares.
 pub(super) fn leftovers(system: &dyn FileSystem) -> io::Result<()> {
     for name in system.list()? {
-        if name.starts_with(SPARE) || name == SPARE_NEW {
+        if name.starts_with(SPARE) || name == SPARE_NEW || name == IN_LINE_NEW {
             system.remove(&name)?;
         }
     }

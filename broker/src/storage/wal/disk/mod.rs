@@ -48,6 +48,26 @@ pub struct DiskWalSettings {
     pub group_bytes_max: usize,
 }
 
+/// Refuses the files of another WAL than the one that the store knows, without changing anything.
+pub fn check_disk_wal(files: &dyn FileSystem, settings: &DiskWalSettings) -> Result<(), WalOpenError> {
+    if settings.accept_loss {
+        return Ok(());
+    }
+    settings.refuse_other(&find(files)?)
+}
+
+impl DiskWalSettings {
+    fn refuse_other(&self, found: &Found) -> Result<(), WalOpenError> {
+        match self.expected {
+            Some(expected) if found.wal_id != Some(expected) => {
+                let found = found.wal_id.map_or_else(|| "none".to_owned(), |id| id.to_string());
+                Err(WalOpenError::OtherWal { expected, found })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Wal {
     /// Opens a WAL in a directory of this machine: replays what it holds from `trimmed_to` on, in order, and starts
     /// the writer.
@@ -115,10 +135,7 @@ fn recover(
         abandon(files)?;
         found = find(files)?;
     }
-    if let Some(expected) = settings.expected.filter(|expected| found.wal_id != Some(*expected)) {
-        let found = found.wal_id.map_or_else(|| "none".to_owned(), |id| id.to_string());
-        return Err(WalOpenError::OtherWal { expected, found });
-    }
+    settings.refuse_other(&found)?;
     // What is accepted may have been read from memory only: it must be on disk before anybody relies on it.
     for (number, _) in found.files.iter().filter(|(_, first)| first.is_some()) {
         let name = file_name(*number);

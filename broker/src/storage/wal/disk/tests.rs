@@ -329,6 +329,27 @@ fn records_larger_than_a_file_and_of_every_alignment_come_back_whole() {
 }
 
 #[test]
+fn a_file_for_a_large_record_is_not_the_spare_that_is_being_filled() {
+    let files = FaultyFileSystem::default();
+    files.hold_creation(Some("spare.new"));
+    let mut wal = open(&files, None);
+    let id = wal.wal.id();
+    let record = |number| Bytes::copy_from_slice(&body(number));
+    let mut bodies: Vec<Bytes> = (0..40).map(record).collect();
+    bodies.push(Bytes::from(vec![7; 20_000]));
+    for body in &bodies {
+        wal.append_bytes(body.clone());
+    }
+    wal.told.wait_durable(bodies.len() as i64);
+    files.hold_creation(None);
+    for number in 0..80 {
+        wal.write(&body(number));
+        bodies.push(record(number));
+    }
+    assert_eq!(open(&files.crash(FRAME, |_| false), Some(id)).bodies(), bodies);
+}
+
+#[test]
 fn another_wal_or_an_old_copy_is_refused_by_name() {
     let files = FaultyFileSystem::default();
     let mut wal = open(&files, None);

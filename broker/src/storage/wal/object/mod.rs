@@ -130,7 +130,13 @@ impl Wal {
         let first_slot = walked.first_slot;
         let guard = Guard::new((slots.clone(), shared.clone()), &settings, lease.clone(), first_slot);
         // The walk took its time: whoever came up meanwhile may have collected what it should have found.
-        guard.still_newest().await.map_err(WalOpenError::Superseded)?;
+        let newest = tokio::time::timeout(recover::PATIENCE, guard.still_newest()).await;
+        newest
+            .map_err(|_| WalOpenError::Store {
+                object: "metadata/".to_owned(),
+                reason: format!("it did not answer within {:?}", recover::PATIENCE),
+            })?
+            .map_err(WalOpenError::Superseded)?;
         let guard = Arc::new(guard);
         let own = WalPosition { epoch: settings.own.epoch, slot: first_slot, ..guard.position() };
         let held = Arc::new(Mutex::new(Held::new(walked.held, own)));

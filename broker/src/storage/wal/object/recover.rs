@@ -24,11 +24,13 @@ use crate::storage::wal::{FencedBy, Replayed, WalOpenError};
 /// So many slots are read at the same time.
 const READS_AHEAD: usize = 8;
 /// A start gives up when the store has not answered for so long.
-const PATIENCE: RetryPolicy = RetryPolicy::within(Duration::from_secs(60));
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// Where a predecessor that keeps winning the race for the gap is stopped: so many slots further on.
 const FENCE_AHEAD: u64 = 64;
 /// After so many races lost.
 const RACES: u32 = 3;
+/// A slot that can't be read held fewer records.
+const LOST_RECORDS_MAX: u64 = 1 << 32;
 
 /// What a walk has found.
 pub(super) struct Walked {
@@ -60,6 +62,7 @@ pub(super) async fn walk(slots: &Slots, settings: &ObjectWalSettings) -> Result<
         at: settings.position,
         entered: settings.position.slot,
         next_sequence: None,
+        next_free: 0,
         closed: false,
         predecessor_lease_ms: 0,
         races: 0,
@@ -85,6 +88,8 @@ struct Walk<'a> {
     entered: u64,
     /// Of the next record; `None`: no record was seen yet.
     next_sequence: Option<u64>,
+    /// No record before had this number or a higher one, those lost included.
+    next_free: u64,
     /// The last slot read says that its broker has stopped.
     closed: bool,
     /// For so long the broker of the epoch before may still answer.
@@ -102,14 +107,17 @@ impl Walk<'_> {
             let (slots, epoch) = (self.slots, self.at.epoch);
             let reads = stream::iter(self.at.slot..).map(|slot| {
                 let place = slots.place(epoch, slot);
-                async move { (place, slots.read_surely(place, PATIENCE).await) }
+                async move { (place, slots.read_surely(place, RetryPolicy::within(PATIENCE)).await) }
             });
             let mut reads = std::pin::pin!(reads.buffered(READS_AHEAD));
             while let Some((place, read)) = reads.next().await {
                 match read {
                     Ok(Some(slot)) => self.take(place, slot)?,
                     Ok(None) => return Ok(()),
-                    Err(ReadError::Damaged(why)) => self.damaged(place, why)?,
+                    Err(ReadError::Damaged(why)) => {
+                        self.damaged(place, why)?;
+                        self.at.slot += 1;
+                    }
                     Err(ReadError::Store(reason)) => {
                         return Err(WalOpenError::Store { object: place.path().to_string(), reason });
                     }
@@ -161,7 +169,9 @@ impl Walk<'_> {
             });
         }
         self.chain.read.insert(place.epoch, (self.entered, place.slot));
-        self.predecessor_lease_ms = if self.closed { 0 } else { self.at.lease_ms };
+        let lease_ms = if self.closed { 0 } else { self.at.lease_ms };
+        // The one before may have ended without serving, and the one before that still answer.
+        self.predecessor_lease_ms = self.predecessor_lease_ms.max(lease_ms);
         self.closed = false;
         self.at = WalPosition { epoch: fence.next_epoch, slot: place.slot + 1, lease_ms: fence.lease_ms };
         self.entered = self.at.slot;
@@ -175,8 +185,10 @@ impl Walk<'_> {
             return Err(error);
         }
         tracing::error!(%error, "the loss was accepted: going on behind it");
-        self.at.slot = place.slot + 1;
-        self.next_sequence = None;
+        // Nobody knows how many records went; a snapshot in the store may know of them, and would take records that
+        // got their numbers for old ones.
+        let lost = self.next_sequence.take().unwrap_or(self.settings.trimmed_to) + LOST_RECORDS_MAX;
+        self.next_free = self.next_free.max(lost);
         Ok(())
     }
 
@@ -203,13 +215,12 @@ impl Walk<'_> {
         let nonce = self.slots.env.uuid();
         let payload = slot::fence(place, nonce, &self.own_fence());
         let create = self.slots.create(place, nonce, payload);
-        let patience = PATIENCE.total_max.unwrap_or_default();
-        match tokio::time::timeout(patience, create).await {
+        match tokio::time::timeout(PATIENCE, create).await {
             Ok(Created::Mine { .. }) => Ok(true),
             Ok(Created::Theirs(_) | Created::Damaged(_)) => Ok(false),
             Err(_) => Err(WalOpenError::Store {
                 object: place.path().to_string(),
-                reason: format!("it could not be created within {patience:?}"),
+                reason: format!("it could not be created within {PATIENCE:?}"),
             }),
         }
     }
@@ -226,7 +237,7 @@ impl Walk<'_> {
         let wait = lease + lease / 16;
         self.chain.own = (self.settings.own.epoch, self.at.slot);
         Walked {
-            next_sequence: self.next_sequence.unwrap_or(0).max(self.settings.trimmed_to),
+            next_sequence: self.next_sequence.unwrap_or(0).max(self.settings.trimmed_to).max(self.next_free),
             held: self.held,
             records: self.records,
             first_slot: self.at.slot,

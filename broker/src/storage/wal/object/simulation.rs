@@ -93,14 +93,28 @@ impl World {
         self.open_on(&self.store, held).await
     }
 
+    /// As [`World::open_as`], giving up what is damaged.
+    async fn open_in_spite(&self, held: Registered) -> Running {
+        self.open_with(&self.store, held, true).await.unwrap()
+    }
+
     async fn open_on(&self, store: &Arc<FaultyStore>, held: Registered) -> Result<Running, WalOpenError> {
+        self.open_with(store, held, false).await
+    }
+
+    async fn open_with(
+        &self,
+        store: &Arc<FaultyStore>,
+        held: Registered,
+        accept_loss: bool,
+    ) -> Result<Running, WalOpenError> {
         let metrics = StorageMetrics::register(&Registry::new()).unwrap();
         let settings = ObjectWalSettings {
             node_id: NODE,
             wal_id: WAL_ID,
             position: held.position,
             trimmed_to: held.trimmed_to,
-            accept_loss: false,
+            accept_loss,
             own: registration(held.epoch),
             newest: self.registrar.newest(),
             bounds: ObjectWalBounds {
@@ -477,4 +491,18 @@ async fn a_damaged_slot_is_named_and_given_up_only_when_the_loss_is_accepted() {
     let WalOpenError::Slot { object, .. } = &refused else { panic!("{refused}") };
     assert_eq!(*object, path.to_string());
     assert!(refused.to_string().contains("--accept-wal-loss"), "{refused}");
+
+    // What stands behind it is there, and so is what comes behind that, however often a start has to say it again.
+    let mut two = world.open_in_spite(world.registrar.register()).await;
+    let sequences =
+        |running: &Running| running.replayed.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>();
+    assert_eq!(sequences(&two), [0, 2]);
+    two.append(&world.env);
+    two.all_durable().await;
+    two.wal.kill();
+    let three = world.open_in_spite(world.registrar.register()).await;
+    assert_eq!(sequences(&three)[..2], [0, 2]);
+    assert_eq!(three.replayed[2..], two.appended);
+    // A snapshot in the store may know of what was lost: no number is given twice.
+    assert!(two.appended[0].0 > 2, "{:?}", sequences(&three));
 }

@@ -177,7 +177,7 @@ impl Writer {
     /// The oldest slot in flight has its outcome.
     async fn landed(&mut self, created: Created, ended: Duration) -> Result<(), WalError> {
         let began = self.is_ours(created)?;
-        self.guard.not_fenced(began, ended).await.map_err(WalError::Fenced)?;
+        self.not_fenced(began, ended).await?;
         let Some(group) = self.aboard.pop_front() else { return Ok(()) };
         let metrics = &self.slots.metrics;
         metrics.put_seconds.observe((ended - group.began).as_secs_f64());
@@ -189,6 +189,28 @@ impl Writer {
         self.guard.confirmed_below(self.next_slot - self.aboard.len() as u64);
         self.shared.take_again();
         self.shared.acknowledge(group.records, group.end_sequence)
+    }
+
+    /// Waits for the guard's word, which may take as long as the metadata does not answer.
+    async fn not_fenced(&mut self, began: Duration, ended: Duration) -> Result<(), WalError> {
+        let (guard, shared, env) = (self.guard.clone(), self.shared.clone(), self.slots.env.clone());
+        let mut word = std::pin::pin!(guard.not_fenced(began, ended));
+        loop {
+            tokio::select! {
+                biased;
+                word = &mut word => return word.map_err(WalError::Fenced),
+                () = env.sleep(self.patience() / 4) => {}
+            }
+            let queue = shared.queue.lock();
+            if let Some(error) = queue.failed() {
+                return Err(error.clone());
+            }
+            self.closing = queue.health == Health::Closing;
+            drop(queue);
+            if self.aboard.front().is_some_and(|group| env.elapsed() >= group.began + self.patience()) {
+                self.stuck()?;
+            }
+        }
     }
 
     /// When the request began that made the slot ours.
