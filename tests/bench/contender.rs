@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use towpath_env::Env;
 use towpath_tests::daemon::{Daemon, get};
 use towpath_tests::kafka::{Kafka, KafkaOptions};
@@ -34,6 +34,15 @@ pub struct Settings {
     pub wal: String,
     /// `--store` of Towpath, if not its data folder.
     pub store: Option<String>,
+}
+
+/// How a broker came to its end.
+#[derive(Clone, Copy, Debug)]
+pub enum Ended {
+    /// SIGTERM.
+    Stopped,
+    /// SIGKILL.
+    Killed,
 }
 
 /// A running broker.
@@ -153,6 +162,30 @@ impl Contender {
         })
         .await?;
         Ok(env.elapsed())
+    }
+
+    /// Ends Towpath's broker and starts it again on the same data; gives the time from the start of the process until
+    /// it has told of so many topics.
+    pub async fn start_until_told(&mut self, ended: Ended, topics: usize) -> Result<Duration> {
+        let Broker::Towpath(daemon) = &mut self.broker else { bail!("of Towpath's broker only") };
+        match ended {
+            Ended::Stopped => daemon.stop().await?,
+            Ended::Killed => daemon.kill().await?,
+        }
+        let env = Env::real();
+        daemon.start().await?;
+        self.process_id = daemon.running()?.id();
+        self.client = load::connect(&self.bootstrap).await?;
+        let told = self.client.metadata_all().await?.topics.len();
+        let took = env.elapsed();
+        ensure!(told >= topics, "it told of {told} topics, not {topics}");
+        Ok(took)
+    }
+
+    /// The sum of a metric of Towpath's broker over its labels.
+    pub async fn metric(&self, name: &str) -> Result<f64> {
+        let Broker::Towpath(daemon) = &self.broker else { bail!("{name} is Towpath's") };
+        daemon.metric(name, "").await
     }
 
     /// Requests to the object store so far, by what they were for; `None` of Kafka.

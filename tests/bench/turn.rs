@@ -31,6 +31,10 @@ pub struct Sizes {
     pub closed_max: Duration,
     /// Where there are many.
     pub partitions_many: i32,
+    /// Where there are many, of ten partitions each.
+    pub topics_many: usize,
+    /// How long nothing is asked of a broker to see what it does by itself: beyond the intervals of its own work.
+    pub idle: Duration,
 }
 
 impl Sizes {
@@ -41,6 +45,8 @@ impl Sizes {
         paced: Duration::from_secs(8),
         closed_max: Duration::from_secs(10),
         partitions_many: 1000,
+        topics_many: 1000,
+        idle: Duration::from_secs(60),
     };
     pub const QUICK: Sizes = Sizes {
         warm_mb: 32,
@@ -48,6 +54,8 @@ impl Sizes {
         paced: Duration::from_millis(700),
         closed_max: Duration::from_secs(2),
         partitions_many: 100,
+        topics_many: 50,
+        idle: Duration::from_secs(2),
     };
 }
 
@@ -131,7 +139,11 @@ impl Turn<'_> {
 
     /// Writes a bulk, however long it takes.
     pub async fn fill(&self, topic: &str, partitions: i32, batches: &Batches) -> Result<()> {
-        let bytes = self.sizes.bulk_mb * 1_000_000;
+        self.fill_with(topic, partitions, batches, self.sizes.bulk_mb * 1_000_000).await
+    }
+
+    /// Writes so many bytes of values, however long it takes.
+    pub async fn fill_with(&self, topic: &str, partitions: i32, batches: &Batches, bytes: u64) -> Result<()> {
         let limit = Duration::MAX;
         let load = Closed { topic, partitions, per_request: 1, batches, bytes, limit };
         load.write(self.client()?).await.map(drop)

@@ -31,7 +31,8 @@ impl Inner {
     /// Retention by time and size, and producers that were not heard of for long.
     pub(super) async fn retain(&self) {
         let now_ms = self.shared.env.now_ms();
-        let due = self.all().into_iter().filter_map(|partition| {
+        let all = self.all();
+        let due = all.iter().filter_map(|partition| {
             partition.expire_producers(now_ms);
             let offset = partition.retained_from(now_ms)?;
             Some(async move {

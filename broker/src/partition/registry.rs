@@ -36,6 +36,8 @@ type Topics = Arc<HashMap<Uuid, Arc<TopicImage>>>;
 
 struct Open {
     partitions: HashMap<(Uuid, i32), Arc<Partition>>,
+    /// All of them in a fixed order, once somebody asked; until they change.
+    ordered: Option<Arc<[Arc<Partition>]>>,
     /// The topics that `partitions` reflects, and the version of their image.
     topics: Topics,
     version: u64,
@@ -49,18 +51,27 @@ impl Inner {
             wal_id,
             stopping: CancellationToken::new(),
             tasks: Background::new(),
-            open: RwLock::new(Open { partitions, topics: Topics::default(), version: 0 }),
+            open: RwLock::new(Open { partitions, ordered: None, topics: Topics::default(), version: 0 }),
         }
     }
 
-    /// Every partition, in a fixed order.
-    pub fn all(&self) -> Vec<Arc<Partition>> {
-        let mut all: Vec<_> = self.open.read().partitions.values().cloned().collect();
-        all.sort_by_key(|partition| (partition.name.topic_id, partition.name.index));
-        all
+    /// Every partition, in a fixed order. Cheap: they are put in order only when they have changed.
+    pub fn all(&self) -> Arc<[Arc<Partition>]> {
+        if let Some(ordered) = &self.open.read().ordered {
+            return ordered.clone();
+        }
+        let mut open = self.open.write();
+        let Open { partitions, ordered, .. } = &mut *open;
+        let in_order = ordered.get_or_insert_with(|| {
+            let mut all: Vec<_> = partitions.values().cloned().collect();
+            all.sort_unstable_by_key(|partition| (partition.name.topic_id, partition.name.index));
+            all.into()
+        });
+        in_order.clone()
     }
 
-    /// Opens partitions that are new in the image and drops those that are gone.
+    /// Opens partitions that are new in the image and drops those that are gone. Looks at topics that have changed
+    /// only: ten thousand partitions cost a new topic nothing.
     pub fn sync(&self, image: &Image) {
         let mut open = self.open.write();
         // Somebody else may have been faster with a newer image: going back would drop what it opened.
@@ -68,9 +79,17 @@ impl Inner {
             return;
         }
         open.version = image.version;
-        let gone = open.partitions.extract_if(|(topic_id, _), _| image.topic_by_id(*topic_id).is_none());
-        let gone: Vec<_> = gone.map(|(_, partition)| partition).collect();
-        for topic in image.topics_by_id.values() {
+        let before = std::mem::replace(&mut open.topics, image.topics_by_id.clone());
+        let mut gone = Vec::new();
+        if before.keys().any(|topic_id| image.topic_by_id(*topic_id).is_none()) {
+            let dropped =
+                open.partitions.extract_if(|(topic_id, _), _| image.topic_by_id(*topic_id).is_none());
+            gone.extend(dropped.map(|(_, partition)| partition));
+        }
+        let count = open.partitions.len();
+        let is_known =
+            |topic: &Arc<TopicImage>| before.get(&topic.id).is_some_and(|before| Arc::ptr_eq(before, topic));
+        for topic in image.topics_by_id.values().filter(|topic| !is_known(topic)) {
             for (index, held) in topic.partitions.iter().enumerate() {
                 let index = index as i32;
                 open.partitions.entry((topic.id, index)).or_insert_with(|| {
@@ -80,7 +99,9 @@ impl Inner {
                 });
             }
         }
-        open.topics = image.topics_by_id.clone();
+        if !gone.is_empty() || open.partitions.len() != count {
+            open.ordered = None;
+        }
         self.shared.metrics.partitions.set(open.partitions.len() as i64);
         drop(open);
         gone.iter().for_each(|partition| partition.drop_log());

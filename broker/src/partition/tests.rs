@@ -24,6 +24,7 @@ mod concurrent;
 mod merge;
 mod model;
 mod panics;
+mod registry;
 mod replace;
 mod requests;
 mod rules;

@@ -170,7 +170,7 @@ impl Inner {
         let mut segment = SegmentBuilder::new(object);
         let mut snapshot = SnapshotBuilder::new(self.wal_id);
         let mut parts = Vec::new();
-        for partition in self.all() {
+        for partition in self.all().iter() {
             let mut state = partition.state.lock();
             if state.deleted {
                 continue;
@@ -192,7 +192,7 @@ impl Inner {
             segment.add(name.topic_id, name.index, kept.cloned());
             let (end, applied_below) = (log.log_end, log.applied_below);
             drop(state);
-            parts.push(Part { partition, end, applied_below, bytes });
+            parts.push(Part { partition: partition.clone(), end, applied_below, bytes });
         }
         Cut {
             born,

@@ -44,6 +44,12 @@ impl Writer {
         Ok(Writer { connection, topic: topic.to_owned(), env, resume_at })
     }
 
+    /// The same connection, for another topic of the same leader.
+    pub fn to_topic(&self, topic: &str) -> Writer {
+        let (connection, env) = (self.connection.clone(), self.env.clone());
+        Writer { connection, topic: topic.to_owned(), env, resume_at: Mutex::default() }
+    }
+
     /// Puts a request on its way; it is written when this returns, behind those before it.
     pub async fn begin(&self, batches: Vec<(i32, Bytes)>) -> Result<Sent<'_>> {
         let pending = self.write(&batches).await?;

@@ -19,11 +19,13 @@ use super::{BATCH_BYTES, BROKERS, PARTITIONS, RECORD_BYTES, Scenario};
 /// More than is written: nothing is uploaded before the kill, all of it lies in the write-ahead log.
 const UNUPLOADED_BYTES: u64 = 4 << 30;
 const AGE_MS: u64 = 3_600_000;
+/// A GiB, of the usual amount.
+const GIB_OF_BULK: f64 = 1.073_741_824;
 
 pub const SCENARIO: Scenario = Scenario {
     name: "start",
     title: "Start, and start after SIGKILL",
-    about: "A fresh broker, from the start of its process until it answers; its memory once it is quiet. Then 1 GB is \
+    about: "A fresh broker, from the start of its process until it answers; its memory once it is quiet. Then 1 GiB is \
             written to six partitions, which Towpath is told not to upload, the broker is killed, and started again: \
             until it tells the right end of every partition.",
     who: BROKERS,
@@ -63,7 +65,8 @@ async fn measure(turn: &mut Turn<'_>) -> Result<Values> {
     let expected = {
         let turn = Turn { contender: Some(&mut fresh), ..*turn };
         turn.create(&topic, PARTITIONS).await?;
-        turn.fill(&topic, PARTITIONS, &batches).await?;
+        let bytes = (turn.sizes.bulk_mb as f64 * 1e6 * GIB_OF_BULK) as u64;
+        turn.fill_with(&topic, PARTITIONS, &batches, bytes).await?;
         ends(turn.client()?, &topic).await?
     };
     let restarted = on_broker_cores(pinned, async || fresh.kill_and_start(&topic, &expected).await).await?;
