@@ -62,7 +62,7 @@ impl Partitions {
         let image = metadata.image();
         let snapshot = load_snapshot(&image, config.node_id, &segments).await?;
         let outside = (store, env.clone(), metrics.wal.clone());
-        let (wal, records) = place.open(&config, (&metadata, &own), &image, outside).await?;
+        let (wal, records) = place.open(&config, (&metadata, &own), (&image, &snapshot), outside).await?;
         let wal_id = wal.id();
 
         let mut logs = restore(&image, snapshot, wal_id);

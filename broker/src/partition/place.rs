@@ -8,6 +8,7 @@ use towpath_env::Env;
 use uuid::Uuid;
 
 use super::OpenError;
+use super::snapshot::Snapshot;
 use crate::metadata::entry::{Entry, WalBound};
 use crate::metadata::{Image, Metadata, WalImage, WalPosition};
 use crate::storage::{
@@ -50,7 +51,7 @@ impl WalPlace {
         self,
         config: &StorageConfig,
         (metadata, own): (&Metadata, &Registration),
-        image: &Image,
+        (image, snapshot): (&Image, &Snapshot),
         outside: (Arc<dyn ObjectStore>, Env, WalMetrics),
     ) -> Result<(Wal, Vec<Replayed>), OpenError> {
         // Again: somebody may have come up and gone since the claim.
@@ -62,7 +63,7 @@ impl WalPlace {
                 bind(metadata, config.node_id, own, (opened.0.id(), None)).await?;
                 Ok(opened)
             }
-            WalPlace::Object => open_object(config, (metadata, own), image, outside).await,
+            WalPlace::Object => open_object(config, (metadata, own), (image, snapshot), outside).await,
         }
     }
 }
@@ -130,7 +131,7 @@ async fn open_disk(
 async fn open_object(
     config: &StorageConfig,
     (metadata, own): (&Metadata, &Registration),
-    image: &Image,
+    (image, snapshot): (&Image, &Snapshot),
     (store, env, metrics): (Arc<dyn ObjectStore>, Env, WalMetrics),
 ) -> Result<(Wal, Vec<Replayed>), OpenError> {
     let bounds = ObjectWalBounds {
@@ -159,6 +160,7 @@ async fn open_object(
         wal_id,
         position,
         trimmed_to,
+        known_below: snapshot.applied_below(wal_id),
         accept_loss: config.wal_accept_loss,
         own: own.clone(),
         newest: ask_newest(metadata, config.node_id),

@@ -117,6 +117,12 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
+    /// Records of this WAL below this sequence number were durable when the snapshot was committed.
+    pub fn applied_below(&self, wal_id: Uuid) -> u64 {
+        let same = self.wal_id == wal_id;
+        self.partitions.values().filter(|_| same).map(|log| log.applied_below).max().unwrap_or(0)
+    }
+
     /// Reads a snapshot; `None` when it is damaged or of another format.
     pub fn decode(bytes: &[u8]) -> Option<Snapshot> {
         let (mut body, crc) = bytes.split_at_checked(bytes.len().checked_sub(CRC_BYTES)?)?;

@@ -181,6 +181,7 @@ impl<const STORMY: bool> Harness for Object<STORMY> {
             wal_id: Uuid::from_u128(4),
             position: self.position,
             trimmed_to: self.trimmed_to,
+            known_below: 0,
             accept_loss: false,
             own,
             newest: Arc::new(move || std::future::ready(Ok(newest.clone())).boxed()),

@@ -91,6 +91,17 @@ pub enum WalOpenError {
         /// What does not hold.
         reason: String,
     },
+    /// A slot of an object WAL is not there, and others say that it was: acknowledged records may be lost.
+    #[error(
+        "the WAL's slot {object} is gone: {because}; fix: restore the object from a backup or a version, or accept \
+         the loss of what it held with --accept-wal-loss"
+    )]
+    Missing {
+        /// The slot.
+        object: String,
+        /// What says that it was there.
+        because: String,
+    },
     /// Another broker came up under the same id while this one started.
     #[error(
         "{0} came up while this one started, and goes on; fix: see that one broker only runs with this node_id on \

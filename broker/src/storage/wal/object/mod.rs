@@ -5,6 +5,8 @@
 //! ```
 //!
 //! - **Order.** Several puts may be in flight; acknowledged is strictly in the order of slots.
+//! - **Losses.** A slot says which records were durable when it was put. So a slot that somebody deleted is not taken
+//!   for the end: the start is refused, or, if the loss is accepted, says what is lost and goes on behind it (`behind`).
 //! - **Unknown outcomes.** A put that was not answered well is read back: the nonce tells whose slot it is. Nothing
 //!   there is no failure; the same bytes are put again.
 //! - **Fencing.** A broker that comes up under the same id registers itself first, which voids what its predecessor
@@ -19,6 +21,7 @@
 //!
 //! Slots are not merged into larger objects: segments go up from memory, which needs no GET.
 
+mod behind;
 mod collect;
 mod guard;
 mod held;
@@ -76,7 +79,9 @@ pub struct ObjectWalSettings {
     pub position: WalPosition,
     /// Records below this sequence number are in segments.
     pub trimmed_to: u64,
-    /// Goes on behind a slot that is damaged, giving up what it held.
+    /// Records below this sequence number were durable when the last upload was committed.
+    pub known_below: u64,
+    /// Goes on behind a slot that is damaged or gone, giving up what it held.
     pub accept_loss: bool,
     /// The registration of this broker.
     pub own: Registration,

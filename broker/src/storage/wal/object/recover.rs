@@ -4,8 +4,12 @@
 //! slot by slot ─┬ records ▶ kept                       ┬▶ next slot
 //!               ├ closed  ▶ nobody answers any more     ┘
 //!               ├ fence   ▶ the slot behind it, in the epoch that it names
-//!               └ gap     ▶ fence it: ours ▶ done; taken meanwhile ▶ read what took it
+//!               └ gap     ┬ nothing denies it ▶ fence it: ours ▶ done; taken meanwhile ▶ read what took it
+//!                         └ it was there once ▶ told, or given up ▶ what stands behind it
 //! ```
+//!
+//! A slot that does not read, or is gone, is a loss that somebody must accept. The walk then goes on behind it, in the
+//! epoch where it stood or, if it was the fence, in the one that the fence led to: what is there comes back.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,6 +17,7 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use towpath_env::retry::RetryPolicy;
 
+use super::behind::{Behind, Resume};
 use super::collect::Chain;
 use super::held::HeldSlot;
 use super::slot::{self, Content, Fence, Place, Slot};
@@ -29,7 +34,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 const FENCE_AHEAD: u64 = 64;
 /// After so many races lost.
 const RACES: u32 = 3;
-/// A slot that can't be read held fewer records.
+/// A slot that is lost held fewer records.
 const LOST_RECORDS_MAX: u64 = 1 << 32;
 
 /// What a walk has found.
@@ -61,8 +66,10 @@ pub(super) async fn walk(slots: &Slots, settings: &ObjectWalSettings) -> Result<
         settings,
         at: settings.position,
         entered: settings.position.slot,
-        next_sequence: None,
-        next_free: 0,
+        expected: settings.trimmed_to,
+        seen: false,
+        uncounted: false,
+        suspect: None,
         closed: false,
         predecessor_lease_ms: 0,
         races: 0,
@@ -72,7 +79,7 @@ pub(super) async fn walk(slots: &Slots, settings: &ObjectWalSettings) -> Result<
     };
     while walk.at.epoch < settings.own.epoch {
         walk.read_to_gap().await?;
-        if walk.at.epoch < settings.own.epoch {
+        if walk.at.epoch < settings.own.epoch && walk.is_the_end().await? {
             walk.fence().await?;
         }
     }
@@ -86,10 +93,13 @@ struct Walk<'a> {
     at: WalPosition,
     /// The first slot read of its epoch.
     entered: u64,
-    /// Of the next record; `None`: no record was seen yet.
-    next_sequence: Option<u64>,
-    /// No record before had this number or a higher one, those lost included.
-    next_free: u64,
+    /// The sequence number of the next record; until one was `seen` it may be lower.
+    expected: u64,
+    seen: bool,
+    /// Slots were given up, and nothing said yet how many records they held.
+    uncounted: bool,
+    /// A slot that was given up and may have been a fence.
+    suspect: Option<Place>,
     /// The last slot read says that its broker has stopped.
     closed: bool,
     /// For so long the broker of the epoch before may still answer.
@@ -116,7 +126,7 @@ impl Walk<'_> {
                     Ok(None) => return Ok(()),
                     Err(ReadError::Damaged(why)) => {
                         self.damaged(place, why)?;
-                        self.at.slot += 1;
+                        self.pass_damaged(place).await?;
                     }
                     Err(ReadError::Store(reason)) => {
                         return Err(WalOpenError::Store { object: place.path().to_string(), reason });
@@ -132,27 +142,50 @@ impl Walk<'_> {
 
     fn take(&mut self, place: Place, slot: Slot) -> Result<(), WalOpenError> {
         match slot.content {
-            Content::Fence(fence) => return self.follow(place, &fence),
-            Content::Closed => self.closed = true,
+            Content::Fence(fence) => {
+                // It was put behind the last record.
+                if self.uncounted && !fence.ahead {
+                    self.counted(slot.synced_below);
+                }
+                return self.follow(place, &fence);
+            }
+            Content::Closed => {
+                self.closed = true;
+                if self.uncounted {
+                    self.counted(slot.synced_below);
+                }
+            }
             Content::Records { first_sequence, records } => {
                 self.closed = false;
-                let trimmed_to = self.settings.trimmed_to;
-                let fits = match self.next_sequence {
-                    Some(next) => first_sequence == next,
-                    None => first_sequence <= trimmed_to,
-                };
-                if !fits {
-                    self.damaged(place, "records before it are missing")?;
-                }
-                let end_sequence = first_sequence + records.len() as u64;
-                self.next_sequence = Some(end_sequence);
-                if end_sequence > trimmed_to {
-                    self.held.push_back(HeldSlot { at: self.at, end_sequence });
-                }
-                self.records.extend(records.into_iter().filter(|record| record.sequence >= trimmed_to));
+                self.take_records(place, first_sequence, records)?;
             }
         }
         self.at.slot += 1;
+        Ok(())
+    }
+
+    fn take_records(
+        &mut self,
+        place: Place,
+        first_sequence: u64,
+        records: Vec<Replayed>,
+    ) -> Result<(), WalOpenError> {
+        let trimmed_to = self.settings.trimmed_to;
+        let end_sequence = first_sequence + records.len() as u64;
+        if self.uncounted {
+            self.counted(first_sequence);
+        } else if first_sequence > self.expected {
+            self.damaged(place, "records before it are missing")?;
+            self.counted(first_sequence);
+        }
+        if self.seen && first_sequence < self.expected {
+            return self.damaged(place, "its records were there before it");
+        }
+        (self.seen, self.expected) = (true, end_sequence);
+        if end_sequence > trimmed_to {
+            self.held.push_back(HeldSlot { at: self.at, end_sequence });
+        }
+        self.records.extend(records.into_iter().filter(|record| record.sequence >= trimmed_to));
         Ok(())
     }
 
@@ -180,40 +213,147 @@ impl Walk<'_> {
 
     /// A slot that can't be read is a loss, which somebody must accept.
     fn damaged(&mut self, place: Place, why: &str) -> Result<(), WalOpenError> {
-        let error = WalOpenError::Slot { object: place.path().to_string(), reason: why.to_owned() };
+        self.lost(WalOpenError::Slot { object: place.path().to_string(), reason: why.to_owned() })
+    }
+
+    fn lost(&mut self, error: WalOpenError) -> Result<(), WalOpenError> {
         if !self.settings.accept_loss {
             return Err(error);
         }
         tracing::error!(%error, "the loss was accepted: going on behind it");
-        // Nobody knows how many records went; a snapshot in the store may know of them, and would take records that
-        // got their numbers for old ones.
-        let lost = self.next_sequence.take().unwrap_or(self.settings.trimmed_to) + LOST_RECORDS_MAX;
-        self.next_free = self.next_free.max(lost);
+        self.uncounted = true;
         Ok(())
+    }
+
+    /// What was lost ended below this sequence number.
+    fn counted(&mut self, end: u64) {
+        self.uncounted = false;
+        let first = self.found_below();
+        if end > first {
+            tracing::error!(first, count = end - first, "records of the WAL are lost, which was accepted");
+            (self.seen, self.expected) = (true, end);
+        }
+    }
+
+    /// Everything below is in segments, was found, or was told as lost.
+    fn found_below(&self) -> u64 {
+        self.expected.max(self.settings.trimmed_to)
+    }
+
+    /// The sequence number behind everything that was there, lost or not.
+    fn next_sequence(&self) -> u64 {
+        // A snapshot in the store may know of what was lost, and would take records that got its numbers for old ones.
+        self.found_below() + if self.uncounted { LOST_RECORDS_MAX } else { 0 }
+    }
+
+    /// Goes on behind a slot that does not read. If it was the fence, what stands behind it is void, and the WAL goes
+    /// on in a later epoch.
+    async fn pass_damaged(&mut self, place: Place) -> Result<(), WalOpenError> {
+        let behind = Behind::list(self.slots, self.at, self.settings.own.epoch).await?;
+        match behind.was_fence(place) {
+            Some((epoch, _)) => self.follow(place, &self.lost_fence(epoch)),
+            None => {
+                self.suspect = behind.later.is_none().then_some(place);
+                self.at.slot += 1;
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether nothing stood in this gap before. If something did, the loss must be accepted, and the walk goes on
+    /// behind it.
+    async fn is_the_end(&mut self) -> Result<bool, WalOpenError> {
+        let (slots, own) = (self.slots, self.settings.own.epoch);
+        let gap = slots.place(self.at.epoch, self.at.slot);
+        let behind = Behind::list(slots, self.at, own).await?;
+        let denied = behind.denies(slots, gap, self.found_below()).await?;
+        let Some(because) = denied.or_else(|| self.snapshot_denies()) else { return Ok(true) };
+        // Its broker may run, and have put it only after it was looked for; or another one has taken over from here.
+        match slots.read_surely(gap, RetryPolicy::within(PATIENCE)).await {
+            Ok(None) => {}
+            Err(ReadError::Store(reason)) => {
+                return Err(WalOpenError::Store { object: gap.path().to_string(), reason });
+            }
+            Ok(Some(_)) | Err(ReadError::Damaged(_)) => return Ok(false),
+        }
+        self.refuse_if_superseded().await?;
+        self.lost(WalOpenError::Missing { object: gap.path().to_string(), because })?;
+        match behind.resume() {
+            Resume::Slot(slot) => self.at.slot = slot,
+            Resume::Epoch(epoch, first) => {
+                // Put again, so that whoever wrote here stays fenced.
+                let place = Place { slot: first.saturating_sub(1), ..gap };
+                let fence = self.lost_fence(epoch);
+                self.create_fence(place, &fence).await?;
+                self.follow(place, &fence)?;
+            }
+            Resume::End => {
+                self.counted(self.settings.known_below);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn snapshot_denies(&self) -> Option<String> {
+        let (found, known) = (self.found_below(), self.settings.known_below);
+        let missing = known > found && !self.uncounted;
+        missing.then(|| format!("the snapshot of the last upload knows of records {found} to {}", known - 1))
+    }
+
+    async fn refuse_if_superseded(&self) -> Result<(), WalOpenError> {
+        match (self.settings.newest)().await {
+            Ok(Registration { epoch, address }) if epoch > self.settings.own.epoch => {
+                Err(WalOpenError::Superseded(FencedBy { node_id: self.slots.node_id(), epoch, address }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What a fence must have said that led to this epoch.
+    fn lost_fence(&self, next_epoch: i64) -> Fence {
+        let Fence { lease_ms, .. } = self.own_fence(false);
+        let address = "an address that went with the fence".to_owned();
+        Fence { next_epoch, address, lease_ms, ahead: false }
     }
 
     /// Puts the fence into the gap. When somebody was faster, the walk goes on.
     async fn fence(&mut self) -> Result<(), WalOpenError> {
+        let gap = self.slots.place(self.at.epoch, self.at.slot);
         if self.races >= RACES {
             // Its broker is alive and quick. It is welcome to go on up to here.
-            self.put_fence(self.at.slot + FENCE_AHEAD).await?;
+            let ahead = Place { slot: gap.slot + FENCE_AHEAD, ..gap };
+            self.create_fence(ahead, &self.own_fence(true)).await?;
             self.races = 0;
             return Ok(());
         }
         self.races += 1;
-        if !self.put_fence(self.at.slot).await? {
+        let fence = self.own_fence(false);
+        if !self.fence_suspects(gap, &fence).await? || !self.create_fence(gap, &fence).await? {
             return Ok(());
         }
         self.slots.metrics.fences.inc();
-        let place = self.slots.place(self.at.epoch, self.at.slot);
-        self.follow(place, &self.own_fence())
+        self.follow(gap, &fence)
+    }
+
+    /// Behind a slot that may have been a fence somebody may write who has written nothing so far: every registration
+    /// since may be that one. Whether nobody has.
+    async fn fence_suspects(&mut self, gap: Place, fence: &Fence) -> Result<bool, WalOpenError> {
+        let before = |suspect: &Place| suspect.epoch == gap.epoch && suspect.slot + 1 == gap.slot;
+        let Some(suspect) = self.suspect.take().filter(before) else { return Ok(true) };
+        for epoch in (suspect.epoch + 1..self.settings.own.epoch).rev() {
+            if !self.create_fence(Place { epoch, ..gap }, fence).await? {
+                self.follow(suspect, &self.lost_fence(epoch))?;
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether the fence is ours.
-    async fn put_fence(&self, slot: u64) -> Result<bool, WalOpenError> {
-        let place = self.slots.place(self.at.epoch, slot);
+    async fn create_fence(&self, place: Place, fence: &Fence) -> Result<bool, WalOpenError> {
         let nonce = self.slots.env.uuid();
-        let payload = slot::fence(place, nonce, &self.own_fence());
+        let payload = slot::fence(place, nonce, self.next_sequence(), fence);
         let create = self.slots.create(place, nonce, payload);
         match tokio::time::timeout(PATIENCE, create).await {
             Ok(Created::Mine { .. }) => Ok(true),
@@ -225,10 +365,10 @@ impl Walk<'_> {
         }
     }
 
-    fn own_fence(&self) -> Fence {
+    fn own_fence(&self, ahead: bool) -> Fence {
         let Registration { epoch, address } = self.settings.own.clone();
         let lease_ms = self.settings.bounds.lease.as_millis() as u64;
-        Fence { next_epoch: epoch, address, lease_ms }
+        Fence { next_epoch: epoch, address, lease_ms, ahead }
     }
 
     fn finish(mut self) -> Walked {
@@ -237,7 +377,7 @@ impl Walk<'_> {
         let wait = lease + lease / 16;
         self.chain.own = (self.settings.own.epoch, self.at.slot);
         Walked {
-            next_sequence: self.next_sequence.unwrap_or(0).max(self.settings.trimmed_to).max(self.next_free),
+            next_sequence: self.next_sequence(),
             held: self.held,
             records: self.records,
             first_slot: self.at.slot,

@@ -1,6 +1,8 @@
 //! Brokers of one id on one store that misbehaves, many seeds: whatever was acknowledged is replayed, and nothing is
 //! acknowledged once a successor serves.
 
+mod losses;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,12 +36,13 @@ struct Registered {
     epoch: i64,
     position: WalPosition,
     trimmed_to: u64,
+    known_below: u64,
 }
 
 impl Registrar {
     fn new() -> Registrar {
         let position = WalPosition { epoch: 0, slot: 0, lease_ms: LEASE.as_millis() as u64 };
-        Registrar(Arc::new(Mutex::new(Registered { epoch: -1, position, trimmed_to: 0 })))
+        Registrar(Arc::new(Mutex::new(Registered { epoch: -1, position, trimmed_to: 0, known_below: 0 })))
     }
 
     fn register(&self) -> Registered {
@@ -114,6 +117,7 @@ impl World {
             wal_id: WAL_ID,
             position: held.position,
             trimmed_to: held.trimmed_to,
+            known_below: held.known_below,
             accept_loss,
             own: registration(held.epoch),
             newest: self.registrar.newest(),
@@ -471,38 +475,4 @@ async fn what_is_trimmed_is_deleted_after_the_grace_and_fences_stay() {
     assert!(again.replayed.is_empty());
     let epochs: BTreeSet<i64> = (0..5).collect();
     assert!(epochs.contains(&(again.epoch - 1)));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_damaged_slot_is_named_and_given_up_only_when_the_loss_is_accepted() {
-    let world = World::new(2);
-    let mut one = world.start().await;
-    for _ in 0..3 {
-        one.append(&world.env);
-        one.all_durable().await;
-    }
-    one.wal.kill();
-    let path = world_path(0, 1);
-    let mut object = world.store.get(&path).await.unwrap().bytes().await.unwrap().to_vec();
-    *object.last_mut().unwrap() ^= 1;
-    object.pop();
-    world.store.put(&path, object.into()).await.unwrap();
-    let refused = world.open_as(world.registrar.register()).await.err().unwrap();
-    let WalOpenError::Slot { object, .. } = &refused else { panic!("{refused}") };
-    assert_eq!(*object, path.to_string());
-    assert!(refused.to_string().contains("--accept-wal-loss"), "{refused}");
-
-    // What stands behind it is there, and so is what comes behind that, however often a start has to say it again.
-    let mut two = world.open_in_spite(world.registrar.register()).await;
-    let sequences =
-        |running: &Running| running.replayed.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>();
-    assert_eq!(sequences(&two), [0, 2]);
-    two.append(&world.env);
-    two.all_durable().await;
-    two.wal.kill();
-    let three = world.open_in_spite(world.registrar.register()).await;
-    assert_eq!(sequences(&three)[..2], [0, 2]);
-    assert_eq!(three.replayed[2..], two.appended);
-    // A snapshot in the store may know of what was lost: no number is given twice.
-    assert!(two.appended[0].0 > 2, "{:?}", sequences(&three));
 }

@@ -1,13 +1,15 @@
 //! The format of one slot: an object `wal/NODE/EPOCH/SLOT`. All integers little-endian.
 //!
 //! ```text
-//! header (96)  magic 8 | kind 1 | zeros 3 | node 4 | WAL id 16 | epoch 8 | slot 8 | nonce 16
-//!              | first sequence 8 | records 4 | body crc 4 | body bytes 8 | zeros 4 | crc 4
+//! header (104) magic 8 | kind 1 | zeros 3 | node 4 | WAL id 16 | epoch 8 | slot 8 | nonce 16
+//!              | first sequence 8 | records 4 | body crc 4 | body bytes 8 | synced below 8 | zeros 4 | crc 4
 //! body         records: frames as in a disk WAL's file; fence: JSON; closed: nothing
 //! ```
 //!
 //! `crc` covers the header before it, `body crc` the body of a fence; frames sum themselves, seeded with WAL id,
-//! epoch and slot. `body bytes` tells a cut object from a whole one.
+//! epoch and slot. `body bytes` tells a cut object from a whole one. `synced below`: when the slot was put, every
+//! record with a lower sequence number was durable and may have been acknowledged; a walk that does not find them
+//! before a slot that says so knows that they are gone.
 
 use bytes::{Bytes, BytesMut};
 use object_store::PutPayload;
@@ -17,7 +19,9 @@ use uuid::Uuid;
 use super::super::frame::{ALIGN, Frame, FrameInfo, encode_front, seed};
 use super::super::{FencedBy, Replayed, WalRecord};
 
-const HEADER_BYTES: usize = 96;
+const HEADER_BYTES: usize = 104;
+/// Where the header's own sum stands.
+const HEADER_CRC: usize = 100;
 const MAGIC: [u8; 8] = *b"TOWPSLT1";
 const RECORDS: u8 = 1;
 const FENCE: u8 = 2;
@@ -40,6 +44,8 @@ pub(super) struct Place {
 pub(super) struct Slot {
     /// Whose put it was.
     pub nonce: Uuid,
+    /// Every record below was durable when it was put.
+    pub synced_below: u64,
     pub content: Content,
 }
 
@@ -63,6 +69,9 @@ pub(super) struct Fence {
     pub address: String,
     /// The successor's lease.
     pub lease_ms: u64,
+    /// It was put where no gap was, to stop a predecessor that is quick: slots before it may never come.
+    #[serde(default)]
+    pub ahead: bool,
 }
 
 impl Fence {
@@ -97,11 +106,11 @@ pub(super) fn prefix(node_id: i32) -> String {
     format!("wal/{node_id}")
 }
 
-/// The object that holds these records. Large bodies are not copied.
+/// The object that holds these records, the first of which has this number. Large bodies are not copied.
 pub(super) fn records<'a>(
     place: Place,
     nonce: Uuid,
-    first_sequence: u64,
+    (first_sequence, synced_below): (u64, u64),
     group: impl ExactSizeIterator<Item = &'a WalRecord>,
 ) -> PutPayload {
     let (seed, count) = (place.seed(), group.len());
@@ -110,7 +119,7 @@ pub(super) fn records<'a>(
     let mut body_bytes = 0;
     for (index, record) in group.enumerate() {
         let sequence = first_sequence + index as u64;
-        let info = FrameInfo { file_number: place.slot, sequence, synced_below: first_sequence };
+        let info = FrameInfo { file_number: place.slot, sequence, synced_below };
         encode_front(&mut front, seed, info, (&record.head, &record.body, record.body_crc));
         if record.body.len() <= COPIED_BODY_BYTES_MAX {
             front.extend_from_slice(&record.body);
@@ -124,24 +133,25 @@ pub(super) fn records<'a>(
     }
     body_bytes += front.len();
     parts.push(front.into());
-    let header = Header { kind: RECORDS, nonce, first_sequence, records: count as u32, body_crc: 0 };
+    let header =
+        Header { kind: RECORDS, nonce, first_sequence, records: count as u32, body_crc: 0, synced_below };
     parts[0] = header.encode(place, body_bytes as u64);
     PutPayload::from_iter(parts)
 }
 
 /// The object of a fence.
-pub(super) fn fence(place: Place, nonce: Uuid, fence: &Fence) -> PutPayload {
+pub(super) fn fence(place: Place, nonce: Uuid, synced_below: u64, fence: &Fence) -> PutPayload {
     // Two numbers and a text: nothing that JSON cannot hold.
     #[allow(clippy::expect_used)]
     let body = serde_json::to_vec(fence).expect("a fence has a JSON form");
     let body_crc = crc32c::crc32c(&body);
-    let header = Header { kind: FENCE, nonce, first_sequence: 0, records: 0, body_crc };
+    let header = Header { kind: FENCE, nonce, first_sequence: 0, records: 0, body_crc, synced_below };
     PutPayload::from_iter([header.encode(place, body.len() as u64), body.into()])
 }
 
 /// The object that a broker that stops leaves behind.
-pub(super) fn closed(place: Place, nonce: Uuid) -> PutPayload {
-    let header = Header { kind: CLOSED, nonce, first_sequence: 0, records: 0, body_crc: 0 };
+pub(super) fn closed(place: Place, nonce: Uuid, synced_below: u64) -> PutPayload {
+    let header = Header { kind: CLOSED, nonce, first_sequence: 0, records: 0, body_crc: 0, synced_below };
     PutPayload::from_iter([header.encode(place, 0)])
 }
 
@@ -164,7 +174,7 @@ pub(super) fn decode(place: Place, object: &[u8]) -> Result<Slot, &'static str> 
         CLOSED => Content::Closed,
         _ => return Err("its kind is not known here: a newer version may have written it"),
     };
-    Ok(Slot { nonce: header.nonce, content })
+    Ok(Slot { nonce: header.nonce, synced_below: header.synced_below, content })
 }
 
 fn frames(place: Place, header: &Header, body: &[u8]) -> Result<Vec<Replayed>, &'static str> {
@@ -194,6 +204,7 @@ struct Header {
     first_sequence: u64,
     records: u32,
     body_crc: u32,
+    synced_below: u64,
 }
 
 impl Header {
@@ -210,8 +221,9 @@ impl Header {
         out[72..76].copy_from_slice(&self.records.to_le_bytes());
         out[76..80].copy_from_slice(&self.body_crc.to_le_bytes());
         out[80..88].copy_from_slice(&body_bytes.to_le_bytes());
-        let crc = crc32c::crc32c(&out[..92]);
-        out[92..].copy_from_slice(&crc.to_le_bytes());
+        out[88..96].copy_from_slice(&self.synced_below.to_le_bytes());
+        let crc = crc32c::crc32c(&out[..HEADER_CRC]);
+        out[HEADER_CRC..].copy_from_slice(&crc.to_le_bytes());
         out.freeze()
     }
 
@@ -221,7 +233,7 @@ impl Header {
         let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
         let uuid_at = |at: usize| Uuid::from_slice(&bytes[at..at + 16]).unwrap_or_default();
-        if bytes[..8] != MAGIC || crc32c::crc32c(&bytes[..92]) != u32_at(92) {
+        if bytes[..8] != MAGIC || crc32c::crc32c(&bytes[..HEADER_CRC]) != u32_at(HEADER_CRC) {
             return Err("its header does not check");
         }
         let stands = Place {
@@ -239,6 +251,7 @@ impl Header {
             first_sequence: u64_at(64),
             records: u32_at(72),
             body_crc: u32_at(76),
+            synced_below: u64_at(88),
         };
         Ok((header, u64_at(80)))
     }
@@ -275,7 +288,7 @@ mod tests {
     #[test]
     fn records_of_every_size_read_back_and_large_ones_are_not_copied() {
         let group = [0, 1, 7, 8, 2048, 2049, 5001, 3, 40_000, 40_001].map(record);
-        let payload = records(PLACE, NONCE, 100, group.iter());
+        let payload = records(PLACE, NONCE, (100, 97), group.iter());
         for record in group.iter().filter(|record| record.body.len() > COPIED_BODY_BYTES_MAX) {
             assert!(payload.iter().any(|part| part.as_ptr() == record.body.as_ptr()));
         }
@@ -286,16 +299,15 @@ mod tests {
             head: record.head.clone(),
             body: record.body.clone(),
         });
-        assert_eq!((slot.nonce, records), (NONCE, expected.collect()));
+        assert_eq!((slot.nonce, slot.synced_below, records), (NONCE, 97, expected.collect()));
     }
 
     #[test]
     fn a_changed_byte_a_cut_and_another_place_are_all_found() {
         let group = [record(30), record(3000)];
-        let fenced = Fence { next_epoch: 8, address: "host:9092".to_owned(), lease_ms: 3_000 };
-        for payload in
-            [records(PLACE, NONCE, 1, group.iter()), fence(PLACE, NONCE, &fenced), closed(PLACE, NONCE)]
-        {
+        let fenced = Fence { next_epoch: 8, address: "host:9092".to_owned(), lease_ms: 3_000, ahead: false };
+        let records = records(PLACE, NONCE, (1, 1), group.iter());
+        for payload in [records, fence(PLACE, NONCE, 3, &fenced), closed(PLACE, NONCE, 3)] {
             let object = whole(&payload);
             decode(PLACE, &object).unwrap();
             for at in 0..object.len() {

@@ -42,6 +42,8 @@ pub(super) struct Writer {
     next_slot: u64,
     /// Of the next record to be put.
     next_sequence: u64,
+    /// Records below are durable: a slot that is put now says so.
+    synced_below: u64,
     /// Puts in flight, in order, and what they carry.
     puts: FuturesOrdered<AbortOnDropHandle<(Created, Duration)>>,
     aboard: VecDeque<Group>,
@@ -68,6 +70,7 @@ impl Writer {
     ) -> Writer {
         Writer {
             next_sequence: shared.next_sequence(),
+            synced_below: shared.next_sequence(),
             shared,
             slots,
             guard,
@@ -154,7 +157,7 @@ impl Writer {
     fn put(&mut self, records: VecDeque<WalRecord>, now: Duration) {
         let place = self.next_place();
         let nonce = self.slots.env.uuid();
-        let payload = slot::records(place, nonce, self.next_sequence, records.iter());
+        let payload = slot::records(place, nonce, (self.next_sequence, self.synced_below), records.iter());
         self.next_sequence += records.len() as u64;
         self.aboard.push_back(Group { records, end_sequence: self.next_sequence, began: now });
         self.last_put_began = now;
@@ -179,6 +182,7 @@ impl Writer {
         let began = self.is_ours(created)?;
         self.not_fenced(began, ended).await?;
         let Some(group) = self.aboard.pop_front() else { return Ok(()) };
+        self.synced_below = group.end_sequence;
         let metrics = &self.slots.metrics;
         metrics.put_seconds.observe((ended - group.began).as_secs_f64());
         metrics.slots_inflight.set(self.aboard.len() as i64);
@@ -271,7 +275,7 @@ impl Writer {
         self.guard.revoke();
         let place = self.next_place();
         let nonce = self.slots.env.uuid();
-        let create = self.slots.create(place, nonce, slot::closed(place, nonce));
+        let create = self.slots.create(place, nonce, slot::closed(place, nonce, self.synced_below));
         match tokio::time::timeout(self.patience(), create).await {
             Ok(created) => self.is_ours(created).map(drop),
             Err(_) => {
