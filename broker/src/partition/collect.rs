@@ -29,7 +29,7 @@ const ORPHANS_MAX: usize = 10_000;
 #[derive(Default)]
 pub(super) struct Collector {
     barred_since: HashMap<ObjectId, Duration>,
-    /// Snapshots that nothing refers to, and since when that was known.
+    /// Snapshots that nothing refers to or ever will, and since when that was known.
     snapshots: BTreeMap<String, Duration>,
     swept_at: Option<Duration>,
 }
@@ -61,9 +61,9 @@ impl Inner {
     /// Bars what was put and not committed for longer than the grace.
     pub(super) async fn sweep(&self, collector: &mut Collector) -> object_store::Result<()> {
         let oldest_ms = self.shared.env.now_ms() - self.shared.config.delete_grace.as_millis() as i64;
-        let now = self.shared.env.elapsed();
         let shared = &self.shared;
         let mut orphans = Vec::new();
+        let mut snapshots = Vec::new();
         let mut listed = shared.segments.list("segments");
         while let Some(found) = listed.try_next().await? {
             let old = found.last_modified.timestamp_millis() <= oldest_ms;
@@ -71,21 +71,22 @@ impl Inner {
                 continue;
             };
             // After the listing named it: what was committed by now is known by now, or is barred in vain.
-            let image = shared.metadata.image();
-            if !image.objects.contains_key(&object) && !image.barred.contains_key(&object) {
+            if !is_decided(&shared.metadata.image(), object) {
                 orphans.push(object);
             }
         }
         let mut listed = shared.segments.list("snapshots");
         while let Some(found) = listed.try_next().await? {
             let old = found.last_modified.timestamp_millis() <= oldest_ms;
+            // Its commit is that of the segment it was taken with; a name that tells none is nobody's.
+            let Some(segment) = object_of(&found).filter(|_| old && snapshots.len() < ORPHANS_MAX) else {
+                continue;
+            };
             let image = shared.metadata.image();
             let key = found.location.to_string();
-            if old && !refers_to_snapshot(&image, &key) && collector.snapshots.len() < ORPHANS_MAX {
-                // Its commit is that of the segment it was taken with.
-                let segment = object_of(&found);
-                orphans.extend(segment.filter(|object| !image.objects.contains_key(object)));
-                collector.snapshots.entry(key).or_insert(now);
+            if !refers_to_snapshot(&image, &key) {
+                orphans.extend(Some(segment).filter(|object| !is_decided(&image, *object)));
+                snapshots.push((key, segment));
             }
         }
         if !orphans.is_empty() {
@@ -93,6 +94,12 @@ impl Inner {
         }
         shared.metrics.upkeep.orphans.inc_by(orphans.len() as u64);
         self.bar(orphans).await;
+        // Where barring failed the commit may still win, and would name a snapshot that is gone: the next sweep asks
+        // again.
+        let (image, now) = (shared.metadata.image(), shared.env.elapsed());
+        for (key, _) in snapshots.into_iter().filter(|(_, segment)| is_decided(&image, *segment)) {
+            collector.snapshots.entry(key).or_insert(now);
+        }
         Ok(())
     }
 
@@ -165,6 +172,11 @@ impl Inner {
         self.shared.metrics.upkeep.objects_deleted.with_label_values(&["snapshot"]).inc_by(gone.len() as u64);
         collector.snapshots.retain(|key, _| !gone.contains(key));
     }
+}
+
+/// Whether no commit of an object that has not taken effect yet ever can.
+fn is_decided(image: &Image, object: ObjectId) -> bool {
+    image.objects.contains_key(&object) || image.barred.contains_key(&object)
 }
 
 fn refers_to_snapshot(image: &Image, key: &str) -> bool {

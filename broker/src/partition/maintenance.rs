@@ -1,20 +1,23 @@
 //! Retention and forgotten producers. Ranges go whole: after merging, a range is as old as its youngest record, and
 //! what is expired of it goes with the rest.
+//!
+//! What a broker decides from its state it may decide only while the state is its own: [`Shared::is_superseded`].
 
 use std::sync::Arc;
 
 use futures::future::join_all;
 
-use super::Partition;
 use super::collect::Collector;
 use super::registry::Inner;
-use crate::metadata::SegmentRange;
+use super::{Partition, Shared};
+use crate::metadata::{BrokerImage, SegmentRange};
+use crate::storage::FencedBy;
 
 impl Inner {
     /// Looks after everything once per interval until the broker stops.
     pub async fn maintain(self: Arc<Inner>) {
         let mut collector = Collector::default();
-        loop {
+        while !self.shared.wal.has_failed() {
             let round = async {
                 self.shared.env.sleep(self.shared.config.maintenance_interval).await;
                 self.retain().await;
@@ -34,15 +37,44 @@ impl Inner {
         let all = self.all();
         let due = all.iter().filter_map(|partition| {
             partition.expire_producers(now_ms);
-            let offset = partition.retained_from(now_ms)?;
-            Some(async move {
-                if let Err(reason) = partition.advance_log_start(offset).await {
-                    tracing::warn!(partition = %partition.name, offset, %reason, "retention could not advance the log start; it tries again");
-                }
-            })
+            Some((partition, partition.retained_from(now_ms)?))
+        });
+        let due: Vec<_> = due.collect();
+        if due.is_empty() || self.shared.is_superseded().await {
+            return;
+        }
+        let advanced = due.into_iter().map(async |(partition, offset)| {
+            if let Err(reason) = partition.advance_log_start(offset).await {
+                tracing::warn!(partition = %partition.name, offset, %reason, "retention could not advance the log start; it tries again");
+            }
         });
         // All at once, so that they share entries of the metadata log.
-        join_all(due).await;
+        join_all(advanced).await;
+    }
+}
+
+impl Shared {
+    /// Whether another broker runs under this id, by the metadata as they are now, or nobody can say. What is found here
+    /// first ends the WAL, and with it the broker.
+    pub(super) async fn is_superseded(&self) -> bool {
+        if self.wal.has_failed() {
+            return true;
+        }
+        let node_id = self.config.node_id;
+        match self.metadata.refresh().await {
+            Ok(image) => match image.brokers.get(&node_id).filter(|broker| broker.epoch != self.epoch) {
+                None => false,
+                Some(BrokerImage { host, port, epoch, .. }) => {
+                    let address = format!("{host}:{port}");
+                    self.wal.fenced(FencedBy { node_id, epoch: *epoch, address });
+                    true
+                }
+            },
+            Err(error) => {
+                tracing::info!(%error, "whether another broker has taken over could not be told; upkeep waits");
+                true
+            }
+        }
     }
 }
 

@@ -24,6 +24,7 @@ mod producers;
 mod read;
 mod registry;
 mod replace;
+mod rewriting;
 mod shared;
 mod snapshot;
 mod state;

@@ -60,7 +60,6 @@ impl Replacement {
         Replacement { segment, born, generation, replaced: BTreeSet::new() }
     }
 
-    #[allow(dead_code)] // compaction's
     /// Replaces a run of consecutive ranges of one partition by these batches, in order, at their offsets; there may
     /// be fewer than before, or none. Partitions come in the order of topic id and index, each once.
     pub fn add_batches(&mut self, run: &[SegmentRange], batches: impl IntoIterator<Item = Batch>) {

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use towpath_env::Env;
 
+use super::rewriting::Rewriting;
 use super::{Partition, Refusal};
 use crate::metadata::Metadata;
 use crate::storage::{SegmentStore, StorageConfig, StorageMetrics, Wal};
@@ -23,8 +24,8 @@ pub(crate) struct Shared {
     pub metrics: StorageMetrics,
     /// Rings when enough bytes wait for their upload.
     pub upload: Notify,
-    /// Held from plan to commit by whoever rewrites ranges, so that one does at a time.
-    pub rewriting: tokio::sync::Mutex<()>,
+    /// Who rewrites ranges of which partitions.
+    pub rewriting: Rewriting,
     unuploaded_bytes: AtomicUsize,
     tail_cache: Mutex<TailCache>,
 }
@@ -53,7 +54,7 @@ impl Shared {
             segments,
             metrics,
             upload: Notify::new(),
-            rewriting: tokio::sync::Mutex::default(),
+            rewriting: Rewriting::default(),
             unuploaded_bytes: AtomicUsize::new(0),
             tail_cache: Mutex::default(),
         }

@@ -1,5 +1,6 @@
 //! Every request of this process to the object store, counted: what it was for, what it did, how long it took.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use parking_lot::Mutex;
 use prometheus::{Gauge, HistogramVec, IntCounterVec, Registry};
 use towpath_env::Env;
 
@@ -147,16 +149,21 @@ impl ObjectStore for CountingStore {
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         let (metrics, mut seen) = (self.metrics.clone(), 0_usize);
+        // Answers come in the order of what was asked, and one that failed does not always say for which object.
+        let asked = Arc::new(Mutex::new(VecDeque::new()));
+        let asking = asked.clone();
         let counted = locations.map(move |location| {
+            let kind = kind_of(location.as_ref().ok());
             if seen.is_multiple_of(BULK_DELETE_MAX) {
-                metrics.asked([kind_of(location.as_ref().ok()), "delete"], 1);
+                metrics.asked([kind, "delete"], 1);
             }
             seen += 1;
+            asking.lock().push_back(kind);
             location
         });
         let (metrics, env, began) = (self.metrics.clone(), self.env.clone(), self.env.elapsed());
         let deleted = self.inner.delete_stream(counted.boxed()).map(move |result| {
-            let kind = kind_of(result.as_ref().ok());
+            let kind = asked.lock().pop_front().unwrap_or_else(|| kind_of(result.as_ref().ok()));
             metrics.answered([kind, "delete"], &result, env.elapsed() - began, 0);
             result
         });
@@ -239,5 +246,20 @@ mod tests {
         assert_eq!(metrics.failures.with_label_values(&["snapshot", "get"]).get(), 0, "an answer");
         metrics.refresh(1 << 29);
         assert_eq!(metrics.per_gib_written.get(), 16.0);
+    }
+    #[tokio::test]
+    async fn a_deletion_that_fails_is_booked_under_what_was_to_be_deleted() {
+        let metrics = ObjectMetrics::register(&Registry::new()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let files = object_store::local::LocalFileSystem::new_with_prefix(folder.path()).unwrap();
+        let store = metrics.counted(Arc::new(files), Env::real());
+        // A folder is no file that could be removed.
+        std::fs::create_dir_all(folder.path().join("segments/folder")).unwrap();
+        store.put(&Path::from("snapshots/1"), "x".into()).await.unwrap();
+        let gone = ["snapshots/1", "segments/folder"].map(|name| Ok(Path::from(name)));
+        let results = store.delete_stream(futures::stream::iter(gone).boxed()).collect::<Vec<_>>().await;
+        assert_eq!(results.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false]);
+        let failures = |kind| metrics.failures.with_label_values(&[kind, "delete"]).get();
+        assert_eq!(["snapshot", "segment", "other"].map(failures), [0, 1, 0]);
     }
 }

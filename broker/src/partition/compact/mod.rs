@@ -110,11 +110,15 @@ impl Compactor {
 
     /// One pass; true when the partition has more to do at once.
     async fn compact(&mut self, candidate: &Candidate) -> bool {
+        if self.shared.is_superseded().await {
+            return false;
+        }
         let partition = &candidate.partition;
         let began = self.shared.env.elapsed();
         let result = {
-            // Merging waits: what it would replace is being read.
-            let _turn = self.shared.rewriting.lock().await;
+            // Merging leaves this partition alone: what it would replace is being read.
+            let id = (partition.name.topic_id, partition.name.index);
+            let _turn = self.shared.rewriting.compact(id).await;
             Pass::new(candidate).run().await
         };
         let took = self.shared.env.elapsed() - began;

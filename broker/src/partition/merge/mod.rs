@@ -3,13 +3,13 @@
 //! ```text
 //! plan (pure) ─▶ per slice: one read per object, pages verified, one object put ─▶ all committed together
 //! ```
-//! One merge at a time, holding one slice (`merge_bytes_max`) and one object's index. Idle it costs nothing: it is
-//! woken by commits. After each slice it rests for as long as the slice took, so that uploads and reads always find
+//! One merge at a time, holding one slice (`merge_bytes_max`) and one object's index; the partition that is being
+//! compacted is left out. Idle it costs nothing: it is woken by commits and by the end of a pass of compaction. After each slice it rests for as long as the slice took, so that uploads and reads always find
 //! the store half free.
 
 mod plan;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 pub(super) use plan::Rules;
-use plan::{Area, Job, Slice, census, plan};
+use plan::{Area, Excluded, Job, Slice, census, plan};
 
 use super::registry::Inner;
 use super::replace::{Replaced, Replacement, Written};
@@ -37,8 +37,7 @@ type Pages = HashMap<(Uuid, i32, ObjectId), Vec<(PageInfo, Bytes)>>;
 /// What a merger remembers.
 #[derive(Default)]
 pub(super) struct Merger {
-    /// Objects that are damaged or missing: they stay as they are until somebody mends them.
-    excluded: HashSet<ObjectId>,
+    excluded: Excluded,
 }
 
 /// What a look at the image led to.
@@ -58,14 +57,21 @@ impl Inner {
         let rules = Rules::of(&self.shared.config);
         let work = async {
             let mut changes = self.shared.metadata.changes();
+            let mut rewriting = self.shared.rewriting.changes();
             let mut merger = Merger::default();
             loop {
                 changes.borrow_and_update();
+                drop(rewriting.borrow_and_update());
                 match self.merge_once(&rules, &mut merger).await {
                     Merged::Objects(_) => {}
                     Merged::Failed => self.shared.env.sleep(FAILED_REST).await,
                     Merged::Nothing => {
-                        if changes.changed().await.is_err() {
+                        let changed = tokio::select! {
+                            changed = changes.changed() => changed,
+                            // A pass that ended has left something, or its partition as it was.
+                            changed = rewriting.changed() => changed,
+                        };
+                        if changed.is_err() {
                             return;
                         }
                         self.shared.env.sleep(GATHER).await;
@@ -81,14 +87,20 @@ impl Inner {
 
     /// One job, if one is worth it.
     pub(super) async fn merge_once(&self, rules: &Rules, merger: &mut Merger) -> Merged {
-        let _turn = self.shared.rewriting.lock().await;
         let image = self.shared.metadata.image();
         let metrics = &self.shared.metrics.upkeep;
         metrics.show_census(census(&image).into_iter().map(|(number, count)| {
             let generation = number.to_string();
             (generation, count.objects, count.ranges)
         }));
-        let Some(job) = plan(&image, rules, &merger.excluded) else { return Merged::Nothing };
+        let (job, _turn) = loop {
+            merger.excluded.partition = self.shared.rewriting.compacting();
+            let Some(job) = plan(&image, rules, &merger.excluded) else { return Merged::Nothing };
+            // Unless a pass of compaction came in between.
+            if let Some(turn) = self.shared.rewriting.merge(job.partitions()) {
+                break (job, turn);
+            }
+        };
         drop(image);
         let started = self.shared.env.elapsed();
         let mut written = Vec::new();
@@ -133,7 +145,7 @@ impl Inner {
             SegmentError::Gone { .. } if !referred => {}
             error => {
                 tracing::error!(%error, "a segment can't be merged; fix: `towpath broker audit --checksums` says what it holds");
-                merger.excluded.insert(object);
+                merger.excluded.objects.insert(object);
             }
         }
         Merged::Objects(0)

@@ -98,6 +98,15 @@ pub(in crate::partition) struct Count {
     pub ranges: i64,
 }
 
+/// What is left alone.
+#[derive(Clone, Debug, Default)]
+pub(in crate::partition) struct Excluded {
+    /// Objects that are damaged or missing: they stay as they are until somebody mends them.
+    pub objects: HashSet<ObjectId>,
+    /// The partition that is being compacted.
+    pub partition: Option<(Uuid, i32)>,
+}
+
 /// How much of each object is worth merging.
 #[derive(Clone, Copy, Default)]
 struct Weight {
@@ -118,8 +127,8 @@ pub(in crate::partition) fn census(image: &Image) -> BTreeMap<u8, Count> {
     counts
 }
 
-/// The next job, if one is worth it. `excluded` can't be read.
-pub(in crate::partition) fn plan(image: &Image, rules: &Rules, excluded: &HashSet<ObjectId>) -> Option<Job> {
+/// The next job, if one is worth it.
+pub(in crate::partition) fn plan(image: &Image, rules: &Rules, excluded: &Excluded) -> Option<Job> {
     if rules.layers_max < 2 {
         return None;
     }
@@ -127,8 +136,8 @@ pub(in crate::partition) fn plan(image: &Image, rules: &Rules, excluded: &HashSe
     if !counts.any(|(_, count)| count.objects >= 2) {
         return None;
     }
-    let weights = weigh(image, rules);
-    let oldest = |generation| oldest_layers(image, rules, generation, (excluded, &weights));
+    let weights = weigh(image, rules, excluded.partition);
+    let oldest = |generation| oldest_layers(image, rules, generation, (&excluded.objects, &weights));
     let (generation, sources) =
         (0..rules.generations_max).find_map(|generation| Some((generation, oldest(generation)?)))?;
     let whole = sources.iter().map(|object| {
@@ -136,18 +145,19 @@ pub(in crate::partition) fn plan(image: &Image, rules: &Rules, excluded: &HashSe
         // What little would be left alone goes along, or it would keep the rest from being deleted.
         (*object, weight.small_bytes * 2 >= weight.live_bytes)
     });
-    let slices = slices(image, rules, &whole.collect());
+    let slices = slices(image, rules, (&whole.collect(), excluded.partition));
     (!slices.is_empty()).then_some(Job { generation: generation + 1, sources, slices })
 }
 
-fn weigh(image: &Image, rules: &Rules) -> HashMap<ObjectId, Weight> {
+fn weigh(image: &Image, rules: &Rules, excluded: Option<(Uuid, i32)>) -> HashMap<ObjectId, Weight> {
     let mut weights = HashMap::<ObjectId, Weight>::new();
     let all = image.partitions_in_order().into_iter().flat_map(|(_, _, held)| held.ranges());
     for range in all {
         let length = u64::from(range.length);
         let weight = weights.entry(range.object).or_default();
         weight.live_bytes += length;
-        if rules.is_small(range) {
+        // What may not be moved now is no reason to merge: else it would be planned over and over.
+        if rules.is_small(range) && excluded != Some((range.topic_id, range.partition)) {
             // An empty range counts for something, or it would stay for ever.
             weight.small_bytes += length.max(1);
             weight.small_squares += u128::from(length) * u128::from(length);
@@ -189,14 +199,19 @@ fn oldest_layers(
 }
 
 /// Cuts what moves out of `sources` (each with whether all of it does) into slices.
-fn slices(image: &Image, rules: &Rules, sources: &HashMap<ObjectId, bool>) -> Vec<Slice> {
+fn slices(
+    image: &Image,
+    rules: &Rules,
+    (sources, excluded): (&HashMap<ObjectId, bool>, Option<(Uuid, i32)>),
+) -> Vec<Slice> {
     let moves = |range: &SegmentRange| {
         let whole = sources.get(&range.object);
         u64::from(range.length) <= rules.bytes_max
             && whole.is_some_and(|whole| *whole || rules.is_small(range))
     };
     let mut slices: Vec<Slice> = Vec::new();
-    for (topic_id, partition, held) in image.partitions_in_order() {
+    let partitions = image.partitions_in_order().into_iter();
+    for (topic_id, partition, held) in partitions.filter(|(id, index, _)| excluded != Some((*id, *index))) {
         for run in first_run(held, rules.bytes_max, moves) {
             let fits = slices.last().is_some_and(|slice| slice.fits(topic_id, partition, &run, rules));
             if !fits {
@@ -228,6 +243,14 @@ fn first_run(held: &PartitionSegments, bytes_max: u64, moves: impl Fn(&SegmentRa
         bytes += length;
     }
     pieces
+}
+
+impl Job {
+    /// The partitions of which something moves.
+    pub fn partitions(&self) -> HashSet<(Uuid, i32)> {
+        let runs = self.slices.iter().flat_map(|slice| &slice.runs).filter_map(|run| run.first());
+        runs.map(|range| (range.topic_id, range.partition)).collect()
+    }
 }
 
 impl Slice {

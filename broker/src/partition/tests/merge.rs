@@ -243,3 +243,49 @@ async fn young_objects_are_no_orphans() {
     assert_eq!(world.metadata.image().barred.len(), 0);
     assert_eq!(keys(&world, "segments").await.len(), 1);
 }
+
+#[tokio::test]
+async fn a_snapshot_is_not_deleted_while_the_commit_that_names_it_can_still_win() {
+    let world = merging_world(&[]).await;
+    uploads(&world, 1).await;
+    let object = crate::metadata::ObjectId(Uuid::from_u128(78));
+    let key = format!("snapshots/1/{:020}-{object}", 3);
+    world.store.put(&Path::from(key.as_str()), "state".into()).await.unwrap();
+    // Whoever sweeps can't tell anybody that the commit is void.
+    world.metadata.close().await;
+    let (inner, mut collector) = (&world.partitions.inner, Collector::default());
+    inner.sweep(&mut collector).await.unwrap();
+    inner.collect(&mut collector).await;
+    assert_eq!(keys(&world, "snapshots").await, [key.as_str()]);
+    // So it wins.
+    let metadata = Metadata::open(world.store.clone(), world.env.clone(), 1).await.unwrap();
+    let before = metadata.image();
+    let trim = crate::metadata::WalTrim {
+        node_id: 1,
+        epoch: before.broker_epoch(1),
+        trimmed_to: before.wal(1).unwrap().trimmed_to,
+        position: None,
+        snapshot: Some(crate::metadata::SnapshotAt::Object(key.clone())),
+    };
+    let born = before.version;
+    let (size_bytes, ranges) = (1, Vec::new());
+    let late = crate::metadata::SegmentCommitted { object, born, size_bytes, ranges, wal: Some(trim) };
+    metadata.propose(late.into()).await.unwrap();
+    assert_eq!(metadata.image().wal(1).unwrap().snapshot.as_ref().unwrap().key(), Some(key.as_str()));
+}
+
+#[tokio::test]
+async fn a_broker_that_another_took_over_from_gives_up_nothing_more_and_ends() {
+    let world = merging_world(&[("retention.ms", "-1"), ("retention.bytes", "1000")]).await;
+    uploads(&world, 4).await;
+    let other = Metadata::open(world.store.clone(), world.env.clone(), 1).await.unwrap();
+    let own = crate::metadata::BrokerRegistered { node_id: 1, host: "other".to_owned(), port: 9, rack: None };
+    other.propose(own.into()).await.unwrap();
+    world.partitions.inner.retain().await;
+    assert_eq!(world.partition().offsets().log_start, 0);
+    assert_eq!(other.refresh().await.unwrap().partition(TOPIC, 0).unwrap().log_start, 0);
+    let why = world.partitions.failed().await.to_string();
+    assert!(why.contains("other:9"), "{why}");
+    // Known by then without asking.
+    assert!(world.partitions.inner.shared.is_superseded().await);
+}

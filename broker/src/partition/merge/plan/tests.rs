@@ -102,6 +102,18 @@ fn check(image: &Image, job: &Job, rules: &Rules) {
     }
 }
 
+/// Layers of a generation that hold small ranges, those of one partition apart.
+fn small_layers(image: &Image, rules: &Rules, generation: u8, but: Option<(Uuid, i32)>) -> usize {
+    let small = |object: &ObjectId| {
+        let others = image.partitions_in_order().into_iter().filter(|(id, at, _)| but != Some((*id, *at)));
+        let mut all = others.flat_map(|(_, _, held)| held.ranges());
+        all.any(|range| range.object == *object && rules.is_small(range))
+    };
+    let of = image.objects.iter().filter(|(_, held)| held.generation == generation);
+    let layers: HashSet<u64> = of.filter(|(id, _)| small(id)).map(|(_, held)| held.layer).collect();
+    layers.len()
+}
+
 fn lengths() -> impl Strategy<Value = Vec<[u32; 2 * PARTITIONS]>> {
     let length = prop_oneof![2 => Just(0_u32), 4 => 1..200_u32, 3 => 200..6_000_u32, 1 => 6_000..90_000_u32];
     proptest::collection::vec(proptest::array::uniform10(length), 1..40)
@@ -121,7 +133,7 @@ proptest! {
         let before = contents(&image);
         let mut number = 0;
         let mut jobs = 0;
-        while let Some(job) = plan(&image, &rules, &HashSet::new()) {
+        while let Some(job) = plan(&image, &rules, &Excluded::default()) {
             check(&image, &job, &rules);
             execute(&mut image, &job, &mut number);
             prop_assert_eq!(&contents(&image), &before);
@@ -130,24 +142,46 @@ proptest! {
         }
         // Of no generation below the last are there layers enough for another merge.
         for generation in 0..rules.generations_max {
-            let small = |object: &ObjectId| {
-                let mut all = image.partitions_in_order().into_iter().flat_map(|(_, _, held)| held.ranges());
-                all.any(|range| range.object == *object && rules.is_small(range))
-            };
-            let of = image.objects.iter().filter(|(_, held)| held.generation == generation);
-            let layers: HashSet<u64> = of.filter(|(id, _)| small(id)).map(|(_, held)| held.layer).collect();
-            prop_assert!(layers.len() < rules.layers_max);
+            prop_assert!(small_layers(&image, &rules, generation, None) < rules.layers_max);
         }
+    }
+
+    #[test]
+    fn a_partition_that_is_compacted_is_left_alone_and_all_others_are_merged_to_an_end(
+        uploads in lengths(), at in 0..2 * PARTITIONS,
+    ) {
+        let rules = rules();
+        let id = (TOPICS[1 - at / PARTITIONS], (at % PARTITIONS) as i32);
+        let excluded = Excluded { partition: Some(id), ..Excluded::default() };
+        let mut image = uploaded(&uploads);
+        let (before, held) = (contents(&image), image.segments(id.0, id.1).cloned());
+        let (mut number, mut jobs) = (0, 0);
+        while let Some(job) = plan(&image, &rules, &excluded) {
+            check(&image, &job, &rules);
+            prop_assert!(!job.partitions().contains(&id));
+            execute(&mut image, &job, &mut number);
+            jobs += 1;
+            prop_assert!(jobs <= 4 * uploads.len(), "merging does not end");
+        }
+        prop_assert_eq!(image.segments(id.0, id.1).cloned(), held);
+        for generation in 0..rules.generations_max {
+            prop_assert!(small_layers(&image, &rules, generation, Some(id)) < rules.layers_max);
+        }
+        while let Some(job) = plan(&image, &rules, &Excluded::default()) {
+            execute(&mut image, &job, &mut number);
+        }
+        prop_assert_eq!(contents(&image), before, "and what was left is merged afterwards");
     }
 
     #[test]
     fn what_cannot_be_read_is_never_asked_for(uploads in lengths(), bad in any::<prop::sample::Index>()) {
         let image = uploaded(&uploads);
-        let excluded = HashSet::from([ObjectId(Uuid::from_u128(1_000 + bad.index(uploads.len()) as u128))]);
+        let bad = HashSet::from([ObjectId(Uuid::from_u128(1_000 + bad.index(uploads.len()) as u128))]);
+        let excluded = Excluded { objects: bad.clone(), ..Excluded::default() };
         if let Some(job) = plan(&image, &rules(), &excluded) {
-            prop_assert!(job.sources.iter().all(|source| !excluded.contains(source)));
+            prop_assert!(job.sources.iter().all(|source| !bad.contains(source)));
             let mut areas = job.slices.iter().flat_map(|slice| &slice.areas);
-            prop_assert!(areas.all(|area| !excluded.contains(&area.object)));
+            prop_assert!(areas.all(|area| !bad.contains(&area.object)));
         }
     }
 }
@@ -158,16 +192,16 @@ fn six_partitions_are_merged_three_uploads_at_once_with_one_read_per_object_and_
     let mut upload = [0; 10];
     upload[2..8].fill(5_400);
     let mut image = uploaded(&[upload; 6]);
-    let job = plan(&image, &rules(), &HashSet::new()).unwrap();
+    let job = plan(&image, &rules(), &Excluded::default()).unwrap();
     assert_eq!((job.sources.len(), job.slices.len(), job.generation), (3, 2, 1));
     assert!(job.slices.iter().all(|slice| slice.areas.len() == 3 && slice.runs.len() == 3));
     let mut number = 0;
     execute(&mut image, &job, &mut number);
     let sources = job.sources.iter().filter(|source| image.objects[*source].live_ranges > 0);
     assert_eq!(sources.count(), 0, "nothing refers to the sources any more");
-    let second = plan(&image, &rules(), &HashSet::new()).unwrap();
+    let second = plan(&image, &rules(), &Excluded::default()).unwrap();
     execute(&mut image, &second, &mut number);
-    assert_eq!(plan(&image, &rules(), &HashSet::new()), None, "runs of the target size are left alone");
+    assert_eq!(plan(&image, &rules(), &Excluded::default()), None, "runs of the target size are left alone");
 }
 
 #[test]
@@ -175,7 +209,7 @@ fn a_large_range_beside_small_ones_is_not_moved_and_tiny_ones_are() {
     let mut upload = [0; 10];
     (upload[1], upload[4], upload[7]) = (30_000, 10, 10);
     let image = uploaded(&[upload; 5]);
-    let job = plan(&image, &rules(), &HashSet::new()).unwrap();
+    let job = plan(&image, &rules(), &Excluded::default()).unwrap();
     let moved: Vec<u32> =
         job.slices.iter().flat_map(|slice| slice.runs.iter().flatten()).map(|r| r.length).collect();
     assert_eq!(moved, [10; 10]);
@@ -186,6 +220,6 @@ fn merging_is_off_below_two_layers() {
     let mut upload = [0; 10];
     upload[0] = 10;
     let image = uploaded(&[upload; 30]);
-    assert!(plan(&image, &rules(), &HashSet::new()).is_some());
-    assert_eq!(plan(&image, &Rules { layers_max: 0, ..rules() }, &HashSet::new()), None);
+    assert!(plan(&image, &rules(), &Excluded::default()).is_some());
+    assert_eq!(plan(&image, &Rules { layers_max: 0, ..rules() }, &Excluded::default()), None);
 }
