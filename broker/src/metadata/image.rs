@@ -127,7 +127,7 @@ pub struct WalImage {
     /// Where a reader of an object WAL begins; `None`: it is a disk WAL.
     #[serde(default)]
     pub position: Option<WalPosition>,
-    /// The registration that ended with nothing behind `trimmed_to`.
+    /// The registration that ended with nothing behind `trimmed_to`, if the WAL was not written since.
     #[serde(default)]
     pub sealed_by: Option<i64>,
     /// The WAL that was bound before this one, if it was sealed: what it left behind is not needed.

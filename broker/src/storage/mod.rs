@@ -18,7 +18,7 @@ pub use upkeep::UpkeepMetrics;
 pub use wal::{
     AskNewest, DiskFileSystem, DiskWalSettings, FencedBy, FileSystem, KnownCrc, Lease, LeaseError,
     ObjectWalBounds, ObjectWalSettings, Owner, Registration, Replayed, Wal, WalError, WalFile, WalKind,
-    WalOpenError, WalRecord, check_disk_wal,
+    WalOpenError, WalRecord, check_disk_wal, fence_object_wal,
 };
 
 pub(crate) use segment::{Cover, SegmentBuilder, disagreement};

@@ -72,9 +72,19 @@ pub fn run(arguments: Arguments) -> Ended {
     let config = configuration(arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let broker = Broker::start(config, Env::real()).await.map_err(anyhow::Error::from)?;
+        let mut asked = std::pin::pin!(signal::shutdown());
+        let broker = tokio::select! {
+            biased;
+            // A start may be left at any point: the next one goes on from what is in the store.
+            asked = &mut asked => {
+                asked?;
+                tracing::info!("asked to stop before it was ready");
+                return Ok(exit::DONE);
+            }
+            started = Broker::start(config, Env::real()) => started.map_err(anyhow::Error::from)?,
+        };
         let failed = tokio::select! {
-            asked = signal::shutdown() => asked.map(|()| None)?,
+            asked = &mut asked => asked.map(|()| None)?,
             failed = broker.failed() => Some(failed),
         };
         broker.stop().await;

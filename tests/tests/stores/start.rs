@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use towpath_tests::clients::built;
+use towpath_tests::daemon::Daemon;
 use towpath_tests::folder::Folder;
 use towpath_tests::ports::Port;
 use towpath_tests::process::{Output, Process};
@@ -115,4 +116,23 @@ async fn credentials_that_are_nowhere_are_told_as_that() {
     let environment = environment.map(|(name, value)| (name.to_owned(), value));
     let (_, fix) = refused("s3://towpath/estate", &environment).await;
     assert!(fix.contains("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"), "{fix}");
+}
+
+#[tokio::test]
+async fn a_broker_that_is_asked_to_stop_while_it_starts_ends_at_once_and_well() {
+    // A store that takes connections and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let folder = Folder::new("towpath-start-").unwrap();
+    let mut broker =
+        Daemon::broker("broker", folder.path(), &["--store", "s3://b/p"].map(str::to_owned)).unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let environment =
+        [("AWS_ENDPOINT_URL", endpoint.as_str()), ("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")];
+    broker.set_environment(environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    broker.launch().unwrap();
+    let _asked = tokio::time::timeout(END_MAX, silent.accept()).await.unwrap().unwrap();
+    broker.stop().await.unwrap();
+    assert_eq!(broker.undeclared_problems(&[]).unwrap(), Vec::<String>::new());
+    let log = std::fs::read_to_string(broker.log_path()).unwrap();
+    assert!(log.contains("asked to stop before it was ready"), "{log}");
 }

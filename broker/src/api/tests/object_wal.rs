@@ -8,6 +8,8 @@ use towpath_env::Env;
 
 use super::*;
 use crate::config::{BrokerConfig, StorageSettings};
+use crate::metadata::Metadata;
+use crate::metadata::entry::BrokerRegistered;
 use crate::server::Failed;
 use crate::storage::{WalError, WalKind};
 
@@ -96,6 +98,63 @@ async fn the_kind_of_wal_changes_after_a_clean_stop_without_a_loss_and_not_after
     let broker = start(WalKind::Disk, folder.path()).await;
     assert_eq!(log_end(&broker, 0), end + 1);
     broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_start_that_dies_once_it_is_registered_changes_nothing_about_what_may_follow() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = start(WalKind::Disk, folder.path()).await;
+    let mut client = RawClient::connect(&broker).await;
+    create(&mut client, "orders", 1).await;
+    produce(&mut client, 0, batch(2, 50)).await;
+    broker.stop().await;
+    for wal in [WalKind::Object, WalKind::Disk, WalKind::Object] {
+        let url = config(wal, folder.path()).store.unwrap();
+        let store = towpath_shared_log::open_store(&url).await.unwrap();
+        let metadata = Metadata::open(store, Env::real(), 1).await.unwrap();
+        let dies = BrokerRegistered { node_id: 1, host: "nobody".to_owned(), port: 1, rack: None };
+        metadata.propose(dies.into()).await.unwrap();
+        metadata.close().await;
+        let broker = start(wal, folder.path()).await;
+        assert_eq!(log_end(&broker, 0), 2, "{wal:?}");
+        broker.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn who_gives_up_an_object_wal_for_a_disk_wal_leaves_the_broker_that_runs_fenced() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = start(WalKind::Object, folder.path()).await;
+    let mut client = RawClient::connect(&first).await;
+    create(&mut client, "orders", 1).await;
+    assert_eq!(produce(&mut client, 0, batch(2, 50)).await.error_code, 0);
+    let store = config(WalKind::Disk, folder.path()).store;
+    let gives_up = BrokerConfig { store, accept_wal_loss: true, ..config(WalKind::Disk, other.path()) };
+    let second = Broker::start(gives_up, Env::real()).await.unwrap();
+    // Acknowledged from here on it would be lost, and nobody has accepted that.
+    let request = produce_request(name("orders"), 0, -1, Some(batch(1, 10).freeze()));
+    let answer = client.call(9, &request).await.map(|mut answer| answer.responses.remove(0));
+    let code = answer.map(|mut topic| topic.partition_responses.remove(0).error_code);
+    assert_ne!(code, Some(0), "acknowledged");
+    let Failed::Wal(WalError::Fenced(by)) = first.failed().await else { panic!("another failure") };
+    assert_eq!((by.epoch, by.address), (1, second.address().to_string()));
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn a_disk_wal_whose_broker_runs_on_this_machine_is_not_given_up_for_an_object_wal() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = start(WalKind::Disk, folder.path()).await;
+    let gives_up = BrokerConfig { accept_wal_loss: true, ..config(WalKind::Object, folder.path()) };
+    let refused = Broker::start(gives_up.clone(), Env::real()).await.err().expect("a refusal").to_string();
+    assert!(refused.contains("in use by another broker"), "{refused}");
+    let mut client = RawClient::connect(&running).await;
+    create(&mut client, "orders", 1).await;
+    assert_eq!(produce(&mut client, 0, batch(1, 10)).await.error_code, 0, "it was left alone");
+    drop(client);
+    running.stop().await;
+    Broker::start(gives_up, Env::real()).await.unwrap().stop().await;
 }
 
 #[tokio::test]

@@ -10,7 +10,8 @@ use crate::metadata::image::{Image, WalImage, WalPosition};
 
 /// Binds a broker's WAL to the store (DESIGN §5.1): a broker that comes up with another one is refused, unless
 /// the entry names the one it replaces: because that one is sealed, or because the loss of what it alone held is
-/// accepted.
+/// accepted. A sealed WAL that is written again is bound again before its first record; until then it is sealed,
+/// whoever registers and dies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WalBound {
     /// The broker.
@@ -32,6 +33,10 @@ impl WalBound {
         image.check_epoch(self.node_id, self.epoch)?;
         let bound = image.wals.get(&self.node_id).map_or(Uuid::nil(), |wal| wal.wal_id);
         if bound == self.wal_id {
+            // The same WAL is written again.
+            if let Some(wal) = Arc::make_mut(&mut image.wals).get_mut(&self.node_id) {
+                wal.sealed_by = None;
+            }
             return Ok(());
         }
         if !bound.is_nil() && self.replaces != Some(bound) {
@@ -40,7 +45,7 @@ impl WalBound {
         // A new WAL counts from zero. The snapshot stays: it is the producer state of what the store holds.
         let wals = Arc::make_mut(&mut image.wals);
         let before = wals.remove(&self.node_id).unwrap_or_default();
-        let sealed = before.sealed_by.is_some() && before.sealed_by == Some(self.epoch - 1);
+        let sealed = before.sealed_by.is_some();
         let bound = WalImage {
             wal_id: self.wal_id,
             position: self.position,

@@ -256,6 +256,25 @@ fn a_wal_is_sealed_only_where_nothing_lies_behind_its_boundary() {
 }
 
 #[test]
+fn a_sealed_wal_stays_so_while_brokers_register_and_die_and_until_it_is_bound_again() {
+    let mut image = busy_image();
+    let (disk, object) = (Uuid::from_u128(8), Uuid::from_u128(9));
+    apply(&mut image, bound(disk, None)).unwrap();
+    apply(&mut image, WalSealed { node_id: 1, epoch: 0, end: 0 }).unwrap();
+    for _ in 0..2 {
+        let (host, port) = ("new".to_owned(), 9093);
+        apply(&mut image, BrokerRegistered { node_id: 1, host, port, rack: None }).unwrap();
+    }
+    let mut again = image.clone();
+    apply(&mut image, WalBound { epoch: 2, ..bound(object, Some(disk)) }).unwrap();
+    assert_eq!(image.wal(1).unwrap().replaced, Some(disk), "what it left behind is not needed");
+    apply(&mut again, WalBound { epoch: 2, ..bound(disk, None) }).unwrap();
+    assert_eq!(again.wal(1).unwrap().sealed_by, None);
+    apply(&mut again, WalBound { epoch: 2, ..bound(object, Some(disk)) }).unwrap();
+    assert_eq!(again.wal(1).unwrap().replaced, None, "it may hold what is nowhere else");
+}
+
+#[test]
 fn producer_ids_are_taken_once() {
     let mut image = Image::default();
     let block = |from| ProducerIdsTaken { from, up_to: from + 10 };

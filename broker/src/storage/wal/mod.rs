@@ -32,7 +32,7 @@ pub(crate) use disk::FaultyFileSystem;
 pub use disk::{DiskFileSystem, DiskWalSettings, FileSystem, WalFile, check_disk_wal};
 pub use error::{FencedBy, WalError, WalOpenError};
 pub use lease::{Lease, LeaseError};
-pub use object::{AskNewest, ObjectWalBounds, ObjectWalSettings, Registration};
+pub use object::{AskNewest, ObjectWalBounds, ObjectWalSettings, Registration, fence_object_wal};
 use queue::Shared;
 
 /// Which write-ahead log makes an acknowledgement durable (DESIGN §5.1).

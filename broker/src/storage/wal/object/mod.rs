@@ -136,12 +136,7 @@ impl Wal {
         let guard = Guard::new((slots.clone(), shared.clone()), &settings, lease.clone(), first_slot);
         // The walk took its time: whoever came up meanwhile may have collected what it should have found.
         let newest = tokio::time::timeout(recover::PATIENCE, guard.still_newest()).await;
-        newest
-            .map_err(|_| WalOpenError::Store {
-                object: "metadata/".to_owned(),
-                reason: format!("it did not answer within {:?}", recover::PATIENCE),
-            })?
-            .map_err(WalOpenError::Superseded)?;
+        newest.map_err(|_| metadata_silent())?.map_err(WalOpenError::Superseded)?;
         let guard = Arc::new(guard);
         let own = WalPosition { epoch: settings.own.epoch, slot: first_slot, ..guard.position() };
         let held = Arc::new(Mutex::new(Held::new(walked.held, own)));
@@ -182,6 +177,24 @@ impl Wal {
         self.object.iter().flat_map(|object| &object.tasks).for_each(AbortHandle::abort);
         self.lease.revoke();
     }
+}
+
+/// Fences whoever writes an object WAL and waits until it answers nobody; how many records it holds that are in no
+/// segment. For a broker that gives the WAL up.
+pub async fn fence_object_wal(
+    (store, env, metrics): (Arc<dyn ObjectStore>, Env, WalMetrics),
+    settings: ObjectWalSettings,
+) -> Result<usize, WalOpenError> {
+    let ObjectWalSettings { wal_id, bounds, node_id, .. } = settings;
+    let slots = Slots::new(store, (node_id, wal_id), bounds.request_timeout, (env.clone(), metrics));
+    let walked = walk(&slots, &settings).await?;
+    env.sleep(walked.serve_from.saturating_sub(env.elapsed())).await;
+    Ok(walked.records.len())
+}
+
+fn metadata_silent() -> WalOpenError {
+    let reason = format!("it did not answer within {:?}", recover::PATIENCE);
+    WalOpenError::Store { object: "metadata/".to_owned(), reason }
 }
 
 impl Drop for Object {
