@@ -10,15 +10,22 @@ use towpath_env::Env;
 
 use super::{Account, AuditError, Finding, FindingKind};
 use crate::metadata::{Image, ObjectId, SnapshotAt};
+use crate::partition::segment_of_snapshot;
 
-/// Folders of Towpath's linking service in the same store, and of the probe at start-up.
-const OTHERS: [(&str, &str); 3] =
-    [("linker", "journal of the linking service"), ("evidence", "evidence"), ("probe", "start-up probes")];
+/// Folders of Towpath's linking service in the same store.
+const OTHERS: [(&str, &str); 2] = [("linker", "journal of the linking service"), ("evidence", "evidence")];
+
+/// What was found unreferenced, and was not any more, or not there, when it was asked for again.
+const SETTLED: &str = "objects deleted meanwhile";
+const ORPHANS: &str = "orphans";
+const YOUNG: &str = "orphans within the grace";
 
 /// All objects of a store.
 pub(super) struct Listing {
     segments: HashMap<ObjectId, Listed>,
     rest: Vec<(String, Listed)>,
+    /// Those of the rest that nothing refers to.
+    orphans: HashMap<String, Listed>,
     accounts: BTreeMap<&'static str, (u64, u64)>,
 }
 
@@ -26,7 +33,7 @@ pub(super) struct Listing {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Listed {
     pub size_bytes: u64,
-    /// Older than the grace.
+    /// So old that a sweep should have seen to it: one comes at each start of the broker and a grace later.
     pub old: bool,
 }
 
@@ -36,8 +43,13 @@ impl Listing {
         env: &Env,
         grace: Duration,
     ) -> Result<Listing, AuditError> {
-        let oldest_ms = env.now_ms() - grace.as_millis() as i64;
-        let mut listing = Listing { segments: HashMap::new(), rest: Vec::new(), accounts: BTreeMap::new() };
+        let oldest_ms = env.now_ms() - 2 * grace.as_millis() as i64;
+        let mut listing = Listing {
+            segments: HashMap::new(),
+            rest: Vec::new(),
+            orphans: HashMap::new(),
+            accounts: BTreeMap::new(),
+        };
         let mut objects = store.list(None);
         let failed = |error: object_store::Error| AuditError::Store(error.to_string());
         while let Some(found) = objects.try_next().await.map_err(failed)? {
@@ -71,8 +83,8 @@ impl Listing {
                 None if image.barred.contains_key(&object) => {
                     ("segments that wait for their deletion", false)
                 }
-                None if listed.old => ("orphans", true),
-                None => ("orphans within the grace", false),
+                None if listed.old => (ORPHANS, true),
+                None => (YOUNG, false),
             };
             self.count(what, listed);
             if orphan {
@@ -87,9 +99,27 @@ impl Listing {
         for (name, listed) in std::mem::take(&mut self.rest) {
             let (what, finding) = rest(&name, listed, image, boundary);
             self.count(what, listed);
+            if what == ORPHANS {
+                self.orphans.insert(name, listed);
+            }
             findings.extend(finding);
         }
         findings
+    }
+
+    /// An orphan is none: it went, or came to be known.
+    pub fn settle(&mut self, name: &str) {
+        let id = name.strip_prefix("segments/").and_then(|id| id.parse().ok());
+        let listed = match id.and_then(|id| self.segment(ObjectId(id))) {
+            Some(listed) => Some(listed),
+            None => self.orphans.get(name).copied(),
+        };
+        let Some(Listed { size_bytes, .. }) = listed else { return };
+        let orphans = self.accounts.entry(ORPHANS).or_default();
+        *orphans = (orphans.0.saturating_sub(1), orphans.1.saturating_sub(size_bytes));
+        self.accounts.retain(|_, (objects, _)| *objects > 0);
+        let settled = self.accounts.entry(SETTLED).or_default();
+        *settled = (settled.0 + 1, settled.1 + size_bytes);
     }
 
     fn count(&mut self, what: &'static str, listed: Listed) {
@@ -108,8 +138,22 @@ impl Listing {
     }
 }
 
+fn orphan(name: &str, listed: Listed) -> (&'static str, Option<Finding>) {
+    if listed.old { (ORPHANS, Some(orphan_finding(name))) } else { (YOUNG, None) }
+}
+
+/// How long a slot has been needless its name does not say, and a broker that starts begins its grace anew; so none
+/// is called an orphan. Fences stay for ever.
+fn slot_of(image: &Image, node_id: i32, slot: (i64, u64)) -> &'static str {
+    let position = image.wal(node_id).and_then(|wal| wal.position);
+    match position.is_some_and(|position| slot >= (position.epoch, position.slot)) {
+        true => "WAL slots",
+        false => "WAL slots that wait for their deletion, and fences",
+    }
+}
+
 fn orphan_finding(name: &str) -> Finding {
-    let what = "nothing refers to it, for longer than the grace: the next orphan sweep should take it";
+    let what = "nothing refers to it, for longer than two graces: the next sweep of a broker should take it";
     Finding::of(FindingKind::Orphan, name, what)
 }
 
@@ -128,19 +172,26 @@ fn rest(name: &str, listed: Listed, image: &Image, boundary: u64) -> (&'static s
             (if index < boundary { "metadata log, given up" } else { "metadata log" }, None)
         }
         ["metadata", "checkpoint" | "trim", upto] if number(upto).is_some() => ("metadata checkpoints", None),
-        ["wal", node_id, epoch, slot]
-            if [node_id, slot].iter().all(|part| number(part).is_some()) && epoch.parse::<i64>().is_ok() =>
-        {
-            ("WAL slots and fences", None)
-        }
+        ["wal", node_id, epoch, slot] => match (node_id.parse(), epoch.parse(), number(slot)) {
+            (Ok(node_id), Ok(epoch), Some(slot)) => (slot_of(image, node_id, (epoch, slot)), None),
+            _ => unknown(name),
+        },
+        ["snapshots", ..] if segment_of_snapshot(name).is_none() => unknown(name),
         ["snapshots", ..] => {
             let refers = |at: &SnapshotAt| at.key() == Some(name);
-            match image.wals.values().any(|wal| wal.snapshot.as_ref().is_some_and(refers)) {
-                true => ("producer state", None),
-                false if listed.old => ("orphans", Some(orphan_finding(name))),
-                false => ("orphans within the grace", None),
+            let mut wals = image.wals.values();
+            match wals
+                .find(|wal| wal.snapshot.as_ref().is_some_and(refers) || wal.former.as_deref() == Some(name))
+            {
+                Some(wal) if wal.former.as_deref() == Some(name) => {
+                    ("producer state that waits for its deletion", None)
+                }
+                Some(_) => ("producer state", None),
+                None => orphan(name, listed),
             }
         }
+        ["probe", _, ..] if listed.old => orphan(name, listed),
+        ["probe", _, ..] => ("start-up probes", None),
         [folder, _, ..] => match OTHERS.iter().find(|(known, _)| known == folder) {
             Some((_, what)) => (*what, None),
             None => unknown(name),

@@ -1,8 +1,9 @@
 //! The audit: accounts for every object in a store, without writing anything.
 //!
 //! Owns what counts as sound. Reads the metadata as a starting broker would, lists the store once, and compares.
-//! The broker may run meanwhile: the listing comes first, so that whatever is newer is seen as such, and what seems
-//! to be wrong with an object is told only if the metadata still refers to it at the end.
+//! The broker may run meanwhile: the listing comes first, so that whatever is newer is seen as such. What seems to be
+//! wrong with an object is told only if the metadata still refers to it at the end, and what seems to be an orphan only if
+//! it is there still and they do not.
 
 mod account;
 mod segments;
@@ -30,7 +31,7 @@ use crate::storage::SegmentStore;
 pub struct Options {
     /// Reads every byte of every segment and checks it; otherwise the indexes only.
     pub checksums: bool,
-    /// How long an object may be there without anything that refers to it: the broker's `delete_grace_ms`.
+    /// The broker's `delete_grace_ms`: an object that nothing refers to may be there for twice as long.
     pub grace: Duration,
 }
 
@@ -68,7 +69,7 @@ pub struct Account {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FindingKind {
-    /// Nothing refers to the object, for longer than the grace.
+    /// Nothing refers to the object, for longer than two graces.
     Orphan,
     /// The object's name means nothing.
     Unknown,
@@ -137,20 +138,37 @@ pub enum AuditError {
 
 /// Audits the store.
 pub async fn audit(store: Arc<dyn ObjectStore>, env: Env, options: Options) -> Result<Audit, AuditError> {
-    let mut listing = Listing::read(&store, &env, options.grace).await?;
+    let listing = Listing::read(&store, &env, options.grace).await?;
+    audit_of(listing, (store, env), options).await
+}
+
+/// Audits what was listed a moment ago.
+async fn audit_of(
+    mut listing: Listing,
+    (store, env): (Arc<dyn ObjectStore>, Env),
+    options: Options,
+) -> Result<Audit, AuditError> {
     let image = Metadata::replay(store.clone(), env.clone()).await?;
     if image.cluster_id.is_empty() {
         return Err(AuditError::NoCluster);
     }
-    let mut findings = listing.account(&image);
+    let accounted = listing.account(&image).into_iter();
+    let (orphans, mut findings): (Vec<_>, Vec<_>) =
+        accounted.partition(|finding| finding.kind == FindingKind::Orphan);
     findings.extend(image_findings(&image));
     let mut suspects = missing(&store, &image, &listing).await?;
     suspects.extend(segments::check(&store, &env, &image, (&listing, options.checksums)).await?);
     suspects.extend(snapshots(&store, &image).await?);
-    if !suspects.is_empty() {
-        // A broker that runs may have merged or expired them meanwhile.
-        let newer = Metadata::replay(store, env).await?;
+    if !suspects.is_empty() || !orphans.is_empty() {
+        // A broker that runs may have merged, expired or deleted them meanwhile.
+        let newer = Metadata::replay(store.clone(), env).await?;
         suspects.retain(|(subject, _)| subject.is_referred_to(&newer));
+        for orphan in orphans {
+            match is_orphan(&store, &newer, &orphan.object).await? {
+                true => findings.push(orphan),
+                false => listing.settle(&orphan.object),
+            }
+        }
     }
     findings.extend(suspects.into_iter().map(|(_, finding)| finding));
     findings.sort_by(|a, b| {
@@ -166,6 +184,19 @@ pub async fn audit(store: Arc<dyn ObjectStore>, env: Env, options: Options) -> R
         accounts: listing.accounts(),
         findings,
     })
+}
+
+/// Whether an object that nothing referred to is there still, and nothing does.
+async fn is_orphan(store: &Arc<dyn ObjectStore>, newer: &Image, name: &str) -> Result<bool, AuditError> {
+    let segment = name.strip_prefix("segments/").and_then(|id| id.parse().ok()).map(ObjectId);
+    if segment.is_some_and(|id| newer.objects.contains_key(&id) || newer.barred.contains_key(&id)) {
+        return Ok(false);
+    }
+    match store.head(&Path::from(name)).await {
+        Ok(_) => Ok(true),
+        Err(StoreError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(AuditError::Store(error.to_string())),
+    }
 }
 
 /// What a finding is about, to ask again whether it still counts.
@@ -211,6 +242,14 @@ fn image_findings(image: &Image) -> Vec<Finding> {
             let what = format!("{count} ranges point to it, and the metadata counts {known}");
             findings.push(Finding::of(FindingKind::Count, SegmentStore::segment_key(*object), what));
         }
+    }
+    let in_use = image.objects.iter().filter(|(_, held)| held.live_ranges > 0);
+    for (object, held) in in_use.filter(|(object, _)| !counts.contains_key(object)) {
+        let what = format!(
+            "no range points to it, and the metadata counts {}: it would stay for ever",
+            held.live_ranges
+        );
+        findings.push(Finding::of(FindingKind::Count, SegmentStore::segment_key(*object), what));
     }
     findings
 }

@@ -63,7 +63,7 @@ fn objects(audit: &Audit, what: &str) -> u64 {
 async fn a_sound_store_is_clean_every_object_is_accounted_for_and_nothing_is_written() {
     for inline in [64 * 1024, 0] {
         let (world, store) = world(inline).await;
-        for name in ["linker/journal/0", "evidence/views/3", "wal/1/7/00000000000000000012", "probe/abc/1"] {
+        for name in ["linker/journal/0", "evidence/views/3", "wal/1/7/00000000000000000012"] {
             world.store.put(&Path::from(name), "x".into()).await.unwrap();
         }
         let before = store.requests();
@@ -76,7 +76,7 @@ async fn a_sound_store_is_clean_every_object_is_accounted_for_and_nothing_is_wri
         assert_eq!(objects(&audit, "segments"), 3);
         assert_eq!(objects(&audit, "segments that wait for their bar"), 4);
         assert_eq!(objects(&audit, "producer state"), u64::from(inline == 0));
-        assert_eq!(objects(&audit, "WAL slots and fences"), 1);
+        assert_eq!(objects(&audit, "WAL slots that wait for their deletion, and fences"), 1);
         assert_eq!(objects(&audit, "evidence"), 1);
         let all: u64 = audit.accounts.iter().map(|account| account.objects).sum();
         let listed = store.list(None);
@@ -85,25 +85,81 @@ async fn a_sound_store_is_clean_every_object_is_accounted_for_and_nothing_is_wri
     }
 }
 
-#[tokio::test]
-async fn what_nothing_refers_to_is_a_finding_once_it_is_older_than_the_grace() {
-    let (world, _) = world(0).await;
-    let orphan = Path::from(SegmentStore::segment_key(ObjectId(Uuid::from_u128(7))));
-    let snapshot = Path::from(format!("snapshots/1/1-{}", Uuid::from_u128(8)));
-    for path in [&orphan, &snapshot] {
+/// What nothing refers to: a segment, a snapshot, and what a start-up probe left.
+async fn orphans(world: &World) -> [Path; 3] {
+    let paths = [
+        Path::from("probe/abc/1"),
+        Path::from(SegmentStore::segment_key(ObjectId(Uuid::from_u128(7)))),
+        Path::from(format!("snapshots/1/1-{}", Uuid::from_u128(8))),
+    ];
+    for path in &paths {
         world.store.put(path, "x".into()).await.unwrap();
     }
-    let young = audited(&world, LONG).await;
-    assert_eq!((young.findings.len(), objects(&young, "orphans within the grace")), (0, 2));
     // Their age is counted in milliseconds.
     let now_ms = world.env.now_ms();
     while world.env.now_ms() <= now_ms + 1 {
         tokio::task::yield_now().await;
     }
+    paths
+}
+
+#[tokio::test]
+async fn what_nothing_refers_to_is_a_finding_once_it_is_older_than_two_graces() {
+    let (world, _) = world(0).await;
+    let paths = orphans(&world).await;
+    let young = audited(&world, LONG).await;
+    assert_eq!((young.findings.len(), objects(&young, "orphans within the grace")), (0, 2));
+    assert_eq!(objects(&young, "start-up probes"), 1);
     let old = audited(&world, NONE).await;
     let found: Vec<_> = old.findings.iter().map(|finding| (finding.kind, finding.object.clone())).collect();
-    let orphans = [orphan, snapshot].map(|path| (FindingKind::Orphan, path.to_string()));
-    assert_eq!(found, orphans);
+    assert_eq!(found, paths.map(|path| (FindingKind::Orphan, path.to_string())));
+    assert_eq!(objects(&old, "orphans"), 3);
+}
+
+#[tokio::test]
+async fn what_went_or_was_barred_since_the_listing_is_no_orphan() {
+    let (world, _) = world(0).await;
+    let [probe, segment, snapshot] = orphans(&world).await;
+    let listing = Listing::read(&world.store, &world.env, NONE.grace).await.unwrap();
+    for path in [&probe, &snapshot] {
+        world.store.delete(path).await.unwrap();
+    }
+    let outside = (world.store.clone(), world.env.clone());
+    let audit = audit_of(listing, outside.clone(), NONE).await.unwrap();
+    let found: Vec<_> = audit.findings.iter().map(|finding| finding.object.clone()).collect();
+    assert_eq!(found, [segment.to_string()]);
+    assert_eq!((objects(&audit, "orphans"), objects(&audit, "objects deleted meanwhile")), (1, 2));
+    let listing = Listing::read(&world.store, &world.env, NONE.grace).await.unwrap();
+    world.sweep().await;
+    let audit = audit_of(listing, outside, NONE).await.unwrap();
+    assert_eq!(audit.findings, []);
+}
+
+#[tokio::test]
+async fn the_producer_state_of_a_moment_ago_is_no_orphan_until_the_next_commit() {
+    let (world, _) = world(0).await;
+    let key = |world: &World| {
+        let image = world.metadata.image();
+        Path::from(image.wal(1).unwrap().snapshot.as_ref().unwrap().key().unwrap())
+    };
+    let before = key(&world);
+    let content = world.store.get(&before).await.unwrap().bytes().await.unwrap();
+    let append = async || {
+        let appended = world.partition().append(batch(&["more"]), Origin::Client).unwrap();
+        appended.durable.await.unwrap();
+        world.upload().await;
+    };
+    append().await;
+    assert_ne!(before, key(&world));
+    // As if the broker had been killed between the commit and the deletion.
+    world.store.put(&before, content.into()).await.unwrap();
+    let audit = audited(&world, NONE).await;
+    assert_eq!(audit.findings, []);
+    assert_eq!(objects(&audit, "producer state that waits for its deletion"), 1);
+    append().await;
+    let audit = audited(&world, NONE).await;
+    assert_eq!(kinds(&audit.findings), [FindingKind::Orphan]);
+    assert_eq!(audit.findings[0].object, before.to_string());
 }
 
 /// What one change of a sound store leads to.
@@ -119,7 +175,9 @@ fn kinds(findings: &[Finding]) -> Vec<FindingKind> {
 
 #[tokio::test]
 async fn names_that_mean_nothing_are_found() {
-    for name in ["segments/notes", "metadata/x", "wal/1/2", "wal/a/b/c", "backup/1", "stray"] {
+    for name in
+        ["segments/notes", "metadata/x", "wal/1/2", "wal/a/b/c", "backup/1", "stray", "snapshots/1/notes"]
+    {
         let damage =
             async |world: &World| drop(world.store.put(&Path::from(name), "x".into()).await.unwrap());
         let findings = findings_after(LONG, damage).await;
@@ -233,6 +291,13 @@ async fn an_index_that_contradicts_itself_is_found() {
     let objects = Arc::make_mut(&mut image.objects);
     objects.values_mut().for_each(|held| held.live_ranges += u32::from(held.live_ranges > 0));
     assert_eq!(kinds(&image_findings(&image)), [FindingKind::Count; 3]);
+    let nowhere = ObjectId(Uuid::from_u128(3));
+    let held = crate::metadata::ObjectImage { size_bytes: 1, live_ranges: 2, generation: 0, layer: 0 };
+    let mut image = Image::clone(&world.metadata.image());
+    Arc::make_mut(&mut image.objects).insert(nowhere, held);
+    let found = image_findings(&image);
+    assert_eq!(kinds(&found), [FindingKind::Count]);
+    assert_eq!(found[0].object, SegmentStore::segment_key(nowhere));
 }
 
 #[tokio::test]

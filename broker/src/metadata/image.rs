@@ -135,6 +135,10 @@ pub struct WalImage {
     pub replaced: Option<Uuid>,
     /// The producer state exactly at `trimmed_to`.
     pub snapshot: Option<SnapshotAt>,
+    /// The key of the one before, if it was an object: it is deleted right after the commit, or by the next sweep where
+    /// a crash came first.
+    #[serde(default)]
+    pub former: Option<String>,
 }
 
 /// Where the producer state at a WAL's boundary is.

@@ -7,31 +7,31 @@
 //! again. Once struck off, the floor keeps a commit void that was under way all the time
 //! ([`crate::metadata::Image::born_floor`]): a put that arrives late leaves an orphan, and the next sweep finds it.
 //!
-//! The sweep lists the store, rarely, for what a crash between a put and its commit left behind.
+//! The sweep lists the store, rarely, for what a crash left behind between a put and its commit, or between a commit and
+//! the deletion of the snapshot before, or in the middle of a start-up probe.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use object_store::ObjectMeta;
 
 use super::registry::Inner;
+use super::snapshot::segment_of_snapshot;
 use crate::metadata::entry::{Entry, ObjectBarred, ObjectDeleted};
 use crate::metadata::{Image, ObjectId, ProposeError, SnapshotAt};
 use crate::storage::SegmentStore;
 
 /// So many objects are barred or deleted with one request, as many as S3 deletes at once.
 const BULK_MAX: usize = 1_000;
-/// So many orphans are handled per sweep; the next finds the rest.
+/// So many orphans of a kind are handled per sweep; the next finds the rest.
 const ORPHANS_MAX: usize = 10_000;
 
 /// What a collector remembers between two looks. A restart begins every grace anew.
 #[derive(Default)]
 pub(super) struct Collector {
     barred_since: HashMap<ObjectId, Duration>,
-    /// Snapshots that nothing refers to or ever will, and since when that was known.
-    snapshots: BTreeMap<String, Duration>,
-    swept_at: Option<Duration>,
+    sweeps: u64,
+    swept_at: Duration,
 }
 
 impl Inner {
@@ -40,17 +40,22 @@ impl Inner {
         self.sweep_when_due(collector).await;
         self.bar_unreferenced().await;
         self.delete_barred(collector).await;
-        self.delete_snapshots(collector).await;
     }
 
-    async fn sweep_when_due(&self, collector: &mut Collector) {
+    /// At a start; a grace later, when what a crash left just before it is old enough; then once per interval.
+    pub(super) async fn sweep_when_due(&self, collector: &mut Collector) {
         let now = self.shared.env.elapsed();
-        let interval = self.shared.config.orphan_sweep_interval;
-        if collector.swept_at.is_some_and(|at| now - at < interval) {
+        let (interval, grace) = (self.shared.config.orphan_sweep_interval, self.shared.config.delete_grace);
+        let wait = match collector.sweeps {
+            0 => Duration::ZERO,
+            1 => grace.min(interval),
+            _ => interval,
+        };
+        if now - collector.swept_at < wait {
             return;
         }
-        collector.swept_at = Some(now);
-        let swept = self.sweep(collector).await;
+        (collector.sweeps, collector.swept_at) = (collector.sweeps + 1, now);
+        let swept = self.sweep().await;
         let result = if swept.is_ok() { "done" } else { "failed" };
         self.shared.metrics.upkeep.sweeps.with_label_values(&[result]).inc();
         if let Err(error) = swept {
@@ -58,49 +63,60 @@ impl Inner {
         }
     }
 
-    /// Bars what was put and not committed for longer than the grace.
-    pub(super) async fn sweep(&self, collector: &mut Collector) -> object_store::Result<()> {
-        let oldest_ms = self.shared.env.now_ms() - self.shared.config.delete_grace.as_millis() as i64;
+    /// Bars what was put and not committed for longer than the grace; of snapshots and probes such are deleted at once.
+    pub(super) async fn sweep(&self) -> object_store::Result<()> {
         let shared = &self.shared;
-        let mut orphans = Vec::new();
-        let mut snapshots = Vec::new();
-        let mut listed = shared.segments.list("segments");
-        while let Some(found) = listed.try_next().await? {
-            let old = found.last_modified.timestamp_millis() <= oldest_ms;
-            let Some(object) = object_of(&found).filter(|_| old && orphans.len() < ORPHANS_MAX) else {
-                continue;
-            };
-            // After the listing named it: what was committed by now is known by now, or is barred in vain.
-            if !is_decided(&shared.metadata.image(), object) {
-                orphans.push(object);
-            }
-        }
-        let mut listed = shared.segments.list("snapshots");
-        while let Some(found) = listed.try_next().await? {
-            let old = found.last_modified.timestamp_millis() <= oldest_ms;
-            // Its commit is that of the segment it was taken with; a name that tells none is nobody's.
-            let Some(segment) = object_of(&found).filter(|_| old && snapshots.len() < ORPHANS_MAX) else {
-                continue;
-            };
-            let image = shared.metadata.image();
-            let key = found.location.to_string();
-            if !refers_to_snapshot(&image, &key) {
-                orphans.extend(Some(segment).filter(|object| !is_decided(&image, *object)));
-                snapshots.push((key, segment));
-            }
-        }
+        // The image is asked behind the listing: what was committed by now is known by now, or is barred in vain.
+        let undecided = |object: &ObjectId| !is_decided(&shared.metadata.image(), *object);
+        let of_segment = |key: &str| key.rsplit_once('/')?.1.parse().ok().map(ObjectId);
+        let mut orphans = self.old_ones("segments", |key| of_segment(&key).filter(undecided)).await?;
+        // A snapshot's commit is that of the segment it was taken with; a name that tells none is nobody's.
+        let unreferenced = |key: String| {
+            let segment = segment_of_snapshot(&key)?;
+            (!refers_to_snapshot(&shared.metadata.image(), &key)).then_some((key, segment))
+        };
+        let snapshots = self.old_ones("snapshots", unreferenced).await?;
+        orphans.extend(snapshots.iter().map(|(_, segment)| *segment).filter(undecided));
         if !orphans.is_empty() {
             tracing::info!(count = orphans.len(), "orphans are barred, and deleted after the grace");
         }
         shared.metrics.upkeep.orphans.inc_by(orphans.len() as u64);
         self.bar(orphans).await;
         // Where barring failed the commit may still win, and would name a snapshot that is gone: the next sweep asks
-        // again.
-        let (image, now) = (shared.metadata.image(), shared.env.elapsed());
-        for (key, _) in snapshots.into_iter().filter(|(_, segment)| is_decided(&image, *segment)) {
-            collector.snapshots.entry(key).or_insert(now);
-        }
+        // again. Nobody reads one that is not named: who starts reads the newest image, and no other is written then.
+        let image = shared.metadata.image();
+        let decided = |(key, segment): &(String, ObjectId)| {
+            is_decided(&image, *segment) && !refers_to_snapshot(&image, key)
+        };
+        let needless = snapshots.into_iter().filter(decided).map(|(key, _)| key).collect();
+        self.delete(needless, "snapshot").await;
+        let probes = self.old_ones("probe", Some).await?;
+        self.delete(probes, "probe").await;
         Ok(())
+    }
+
+    /// What `of` takes of a folder's objects that were put longer ago than the grace; the next sweep finds the rest.
+    async fn old_ones<T>(
+        &self,
+        folder: &str,
+        of: impl Fn(String) -> Option<T>,
+    ) -> object_store::Result<Vec<T>> {
+        let oldest_ms = self.shared.env.now_ms() - self.shared.config.delete_grace.as_millis() as i64;
+        let mut listed = self.shared.segments.list(folder);
+        let mut found = Vec::new();
+        while let Some(object) = listed.try_next().await? {
+            if object.last_modified.timestamp_millis() <= oldest_ms && found.len() < ORPHANS_MAX {
+                found.extend(of(object.location.to_string()));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn delete(&self, keys: Vec<String>, kind: &str) {
+        for chunk in keys.chunks(BULK_MAX) {
+            let gone = self.shared.segments.delete_all(chunk.to_vec()).await;
+            self.shared.metrics.upkeep.objects_deleted.with_label_values(&[kind]).inc_by(gone.len() as u64);
+        }
     }
 
     async fn bar_unreferenced(&self) {
@@ -161,17 +177,6 @@ impl Inner {
             self.propose_each(entries, "a deleted object could not be struck off yet").await;
         }
     }
-
-    async fn delete_snapshots(&self, collector: &mut Collector) {
-        let (now, grace) = (self.shared.env.elapsed(), self.shared.config.delete_grace);
-        let image = self.shared.metadata.image();
-        collector.snapshots.retain(|key, _| !refers_to_snapshot(&image, key));
-        let ripe = collector.snapshots.iter().filter(|(_, since)| now - **since >= grace);
-        let ripe: Vec<String> = ripe.map(|(key, _)| key.clone()).take(BULK_MAX).collect();
-        let gone = self.shared.segments.delete_all(ripe).await;
-        self.shared.metrics.upkeep.objects_deleted.with_label_values(&["snapshot"]).inc_by(gone.len() as u64);
-        collector.snapshots.retain(|key, _| !gone.contains(key));
-    }
 }
 
 /// Whether no commit of an object that has not taken effect yet ever can.
@@ -181,11 +186,4 @@ fn is_decided(image: &Image, object: ObjectId) -> bool {
 
 fn refers_to_snapshot(image: &Image, key: &str) -> bool {
     image.wals.values().any(|wal| wal.snapshot.as_ref().and_then(SnapshotAt::key) == Some(key))
-}
-
-/// The object that a name tells: the whole of it, or what stands behind the first hyphen of a snapshot's.
-fn object_of(found: &ObjectMeta) -> Option<ObjectId> {
-    let name = found.location.filename()?;
-    let parse = |text: &str| text.parse().ok().map(ObjectId);
-    parse(name).or_else(|| parse(name.split_once('-')?.1))
 }

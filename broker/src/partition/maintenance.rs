@@ -17,6 +17,12 @@ impl Inner {
     /// Looks after everything once per interval until the broker stops.
     pub async fn maintain(self: Arc<Inner>) {
         let mut collector = Collector::default();
+        if self.shared.config.sweep_at_start {
+            tokio::select! {
+                () = self.sweep_when_due(&mut collector) => {}
+                () = self.stopping.cancelled() => return,
+            }
+        }
         while !self.shared.wal.has_failed() {
             let round = async {
                 self.shared.env.sleep(self.shared.config.maintenance_interval).await;

@@ -53,7 +53,7 @@ pub use types::{
 };
 
 pub(crate) use shared::Shared;
-pub(crate) use snapshot::is_snapshot;
+pub(crate) use snapshot::{is_snapshot, segment_of_snapshot};
 pub(crate) use state::State;
 pub(crate) use validate::{DECOMPRESSED_BYTES_MAX, refuse};
 pub(crate) use wal_entry::WalEntry;

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::epochs::LeaderEpochs;
 use super::log_state::LogState;
 use super::producers::{Producer, Producers, Written};
+use crate::metadata::ObjectId;
 use crate::mirror::Halt;
 use crate::transaction::{Aborted, TransactionIndex};
 
@@ -142,6 +143,12 @@ impl Snapshot {
         }
         Ok(snapshot)
     }
+}
+
+/// The segment whose commit names the snapshot of this key; `None`: no snapshot is called so.
+pub(crate) fn segment_of_snapshot(key: &str) -> Option<ObjectId> {
+    let (sequence, object) = key.rsplit_once('/')?.1.split_once('-')?;
+    sequence.parse::<u64>().ok().and_then(|_| object.parse().ok()).map(ObjectId)
 }
 
 /// Whether bytes are a whole snapshot.

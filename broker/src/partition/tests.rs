@@ -71,6 +71,7 @@ impl World {
         let mut config = StorageConfig::new(1, "unused");
         config.wal_file_bytes = 256 * 1024;
         config.upload_at_start = false;
+        config.sweep_at_start = false;
         // Tests merge by hand.
         config.merge_layers_max = 0;
         change(&mut config);
@@ -116,6 +117,11 @@ impl World {
         while self.partitions.inner.merge_once(&rules, &mut merger).await
             != crate::partition::merge::Merged::Nothing
         {}
+    }
+
+    /// Looks for orphans.
+    pub async fn sweep(&self) {
+        self.partitions.inner.sweep().await.unwrap();
     }
 
     pub async fn upload(&self) {

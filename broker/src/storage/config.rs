@@ -60,7 +60,11 @@ pub struct StorageConfig {
     pub merge_layers_max: usize,
     /// No byte is merged more often.
     pub merge_generations_max: u8,
-    /// How often the whole store is listed to find objects that nothing refers to; it is once after a start too.
+    /// Looks for what a crash left behind at once when the broker starts, so that one that is killed again and again
+    /// leaves nothing for long.
+    pub sweep_at_start: bool,
+    /// How often the whole store is listed to find objects that nothing refers to; it is at a start too, and a
+    /// `delete_grace` later, when what was too young then is not any more.
     pub orphan_sweep_interval: Duration,
     /// How long an object stays after nothing refers to it any more.
     pub delete_grace: Duration,
@@ -111,6 +115,7 @@ impl StorageConfig {
             merge_run_bytes: 16 * MIB,
             merge_layers_max: 5,
             merge_generations_max: 2,
+            sweep_at_start: true,
             orphan_sweep_interval: Duration::from_secs(24 * 3600),
             delete_grace: Duration::from_secs(600),
             compact_interval: Duration::from_secs(15),

@@ -21,7 +21,7 @@ pub struct UpkeepMetrics {
     pub segment_ranges: IntGaugeVec,
     /// Objects barred that wait for their deletion.
     pub objects_barred: IntGauge,
-    /// Objects deleted, by kind (`segment`, `snapshot`).
+    /// Objects deleted, by kind (`segment`, `snapshot`, `probe`).
     pub objects_deleted: IntCounterVec,
     /// Objects that a sweep found unreferenced beyond the grace.
     pub orphans: IntCounter,

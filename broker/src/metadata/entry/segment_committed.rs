@@ -110,6 +110,8 @@ impl WalTrim {
         let wal = Arc::make_mut(&mut image.wals).entry(self.node_id).or_default();
         wal.trimmed_to = self.trimmed_to;
         wal.position = self.position;
-        wal.snapshot.clone_from(&self.snapshot);
+        let before = std::mem::replace(&mut wal.snapshot, self.snapshot.clone());
+        let gone = before.filter(|before| Some(before) != self.snapshot.as_ref());
+        wal.former = gone.as_ref().and_then(SnapshotAt::key).map(str::to_owned);
     }
 }

@@ -51,6 +51,7 @@ impl WalBound {
             position: self.position,
             replaced: sealed.then_some(before.wal_id),
             snapshot: before.snapshot,
+            former: before.former,
             ..WalImage::default()
         };
         wals.insert(self.node_id, bound);

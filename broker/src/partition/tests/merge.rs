@@ -201,8 +201,9 @@ async fn what_a_crash_left_between_put_and_commit_is_barred_by_a_sweep_and_delet
     uploads(&world, 1).await;
     let orphan = Path::from(format!("segments/{}", Uuid::from_u128(77)));
     let snapshot = Path::from(format!("snapshots/1/{:020}-{}", 3, Uuid::from_u128(78)));
+    let probe = Path::from("probe/of a start that was killed/single");
     let strange = Path::from("segments/somebody's notes");
-    for path in [&orphan, &snapshot, &strange] {
+    for path in [&orphan, &snapshot, &probe, &strange] {
         world.store.put(path, "left behind".into()).await.unwrap();
     }
     let mut collector = Collector::default();
@@ -212,12 +213,13 @@ async fn what_a_crash_left_between_put_and_commit_is_barred_by_a_sweep_and_delet
         (
             segments.contains(&orphan.to_string()),
             keys(&world, "snapshots").await.contains(&snapshot.to_string()),
+            keys(&world, "probe").await.contains(&probe.to_string()),
         )
     };
     let deadline = world.env.elapsed() + Duration::from_secs(10);
-    while left().await != (false, false) {
+    while left().await != (false, false, false) {
         assert!(world.env.elapsed() < deadline, "{:?}", left().await);
-        inner.sweep(&mut collector).await.unwrap();
+        inner.sweep().await.unwrap();
         inner.collect(&mut collector).await;
         tokio::task::yield_now().await;
     }
@@ -253,9 +255,9 @@ async fn a_snapshot_is_not_deleted_while_the_commit_that_names_it_can_still_win(
     world.store.put(&Path::from(key.as_str()), "state".into()).await.unwrap();
     // Whoever sweeps can't tell anybody that the commit is void.
     world.metadata.close().await;
-    let (inner, mut collector) = (&world.partitions.inner, Collector::default());
-    inner.sweep(&mut collector).await.unwrap();
-    inner.collect(&mut collector).await;
+    let inner = &world.partitions.inner;
+    inner.sweep().await.unwrap();
+    inner.collect(&mut Collector::default()).await;
     assert_eq!(keys(&world, "snapshots").await, [key.as_str()]);
     // So it wins.
     let metadata = Metadata::open(world.store.clone(), world.env.clone(), 1).await.unwrap();
@@ -288,4 +290,18 @@ async fn a_broker_that_another_took_over_from_gives_up_nothing_more_and_ends() {
     assert!(why.contains("other:9"), "{why}");
     // Known by then without asking.
     assert!(world.partitions.inner.shared.is_superseded().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn orphans_are_looked_for_at_a_start_a_grace_later_and_then_once_per_interval() {
+    let env = Env::seeded(1, 0);
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let world = World::on(store, env.clone(), &[], |config| config.sweep_at_start = true).await;
+    let sweeps = &world.partitions.inner.shared.metrics.upkeep.sweeps;
+    let mut counted = Vec::new();
+    for seconds in [1, 590, 60, 80_000, 7_000] {
+        env.sleep(Duration::from_secs(seconds)).await;
+        counted.push(sweeps.with_label_values(&["done"]).get());
+    }
+    assert_eq!(counted, [1, 1, 2, 2, 3]);
 }
