@@ -13,7 +13,9 @@ use towpath_wire::batch::views;
 use super::account::Listing;
 use super::{AuditError, Finding, FindingKind, Subject, Suspect};
 use crate::metadata::{Image, ObjectId, ObjectImage, SegmentRange};
-use crate::storage::{PageInfo, SegmentError, SegmentStore, StorageConfig, StorageMetrics, disagreement};
+use crate::storage::{
+    PageInfo, SegmentError, SegmentStore, StorageConfig, StorageMetrics, cut, disagreement, place, stretches,
+};
 
 /// So many objects are looked at together; of each one stretch is in memory.
 const OBJECTS_AT_ONCE: usize = 8;
@@ -127,18 +129,13 @@ impl Checked<'_> {
     /// Reads all of a range, some pages at a time.
     async fn bytes(&self, range: &SegmentRange, pages: &[PageInfo]) -> Result<Vec<Suspect>, AuditError> {
         let mut suspects = Vec::new();
-        let mut left = pages;
-        while let Some(first) = left.first() {
-            let reach = left.iter().take_while(|page| {
-                let end = page.position + u64::from(page.length);
-                page.position == first.position || end - first.position <= STRETCH_BYTES_MAX
-            });
-            let (now, later) = left.split_at(reach.count());
-            let end = now.last().map_or(first.position, |last| last.position + u64::from(last.length));
-            match self.segments.area(self.object, first.position..end).await {
-                Ok(content) => suspects.extend(now.iter().filter_map(|page| {
-                    let from = (page.position - first.position) as usize;
-                    let what = wrong(page, content.get(from..from + page.length as usize)?)?;
+        for stretch in stretches(pages, STRETCH_BYTES_MAX) {
+            match self.segments.area(self.object, place(stretch)).await {
+                Ok(content) => suspects.extend(cut(stretch, &content).filter_map(|(page, bytes)| {
+                    let what = match bytes {
+                        Some(bytes) => wrong(page, &bytes)?,
+                        None => format!("the page at byte {} is not all there", page.position),
+                    };
                     let page = SegmentRange {
                         base_offset: page.base_offset,
                         last_offset: page.last_offset,
@@ -148,7 +145,6 @@ impl Checked<'_> {
                 })),
                 Err(error) => suspects.push(self.failed(FindingKind::Footer, error)?),
             }
-            left = later;
         }
         Ok(suspects)
     }

@@ -21,6 +21,6 @@ pub use wal::{
     WalOpenError, WalRecord, check_disk_wal, fence_object_wal,
 };
 
-pub(crate) use segment::{Cover, SegmentBuilder, disagreement};
+pub(crate) use segment::{Cover, SegmentBuilder, cut, disagreement, place, stretches};
 #[cfg(test)]
 pub(crate) use wal::FaultyFileSystem;

@@ -26,7 +26,7 @@ use crate::metadata::entry::{CompactionAdvanced, Entry};
 use crate::metadata::{ProposeError, SegmentRange};
 use crate::partition::replace::{Replaced, Replacement};
 use crate::partition::{Partition, Shared, View};
-use crate::storage::{PageInfo, SegmentError};
+use crate::storage::{PageInfo, SegmentError, stretches};
 
 /// Why a pass ended before its end. What it had committed stays.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -151,7 +151,7 @@ impl Pass {
         for range in dirty() {
             let pages = self.pages(range).await?;
             let from = pages.partition_point(|page| page.last_offset < first_dirty);
-            for chunk in chunks(&pages[from..], self.shared.config.read_ahead_bytes) {
+            for chunk in stretches(&pages[from..], self.shared.config.read_ahead_bytes as u64) {
                 let bytes = self.read(range, chunk).await?;
                 let goes_on;
                 (scan, goes_on) = self.work(chunk, bytes, scan, scan_pages).await?;
@@ -194,7 +194,7 @@ impl Pass {
     ) -> Result<(Cleaner, CleanRange), Interrupted> {
         let mut whole = CleanRange::default();
         let pages = self.pages(range).await?;
-        for chunk in chunks(&pages, self.shared.config.read_ahead_bytes) {
+        for chunk in stretches(&pages, self.shared.config.read_ahead_bytes as u64) {
             let bytes = self.read(range, chunk).await?;
             let part;
             (cleaner, part) = self.work(chunk, bytes, cleaner, clean_pages).await?;
@@ -287,17 +287,6 @@ impl Pass {
             Err(error) => Err(Interrupted::Failed(error.to_string())),
         }
     }
-}
-
-/// Runs of pages that are read with one request each.
-fn chunks(pages: &[PageInfo], bytes_max: usize) -> impl Iterator<Item = &[PageInfo]> {
-    let mut bytes = 0;
-    pages.chunk_by(move |page, next| {
-        bytes += u64::from(page.length);
-        let goes_on = bytes + u64::from(next.length) <= bytes_max as u64;
-        bytes *= u64::from(goes_on);
-        goes_on
-    })
 }
 
 fn each_batch(

@@ -7,7 +7,9 @@ mod cache;
 mod content;
 mod format;
 mod store;
+mod stretch;
 
 pub use format::PageInfo;
 pub(crate) use format::{Cover, SegmentBuilder, disagreement};
 pub use store::{SegmentError, SegmentRead, SegmentStore};
+pub(crate) use stretch::{cut, place, stretches};

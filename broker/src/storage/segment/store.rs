@@ -19,6 +19,7 @@ use towpath_wire::batch::views;
 use super::cache::{Block, BlockCache, BlockKey};
 use super::content::content;
 use super::format::{ObjectIndex, PageInfo, Segment, TRAILER_BYTES, Trailer, disagreement};
+use super::stretch::{cut, place, stretches};
 use crate::metadata::{ObjectId, SegmentRange};
 use crate::partition::ReadLimits;
 use crate::storage::{StorageConfig, StorageMetrics};
@@ -193,22 +194,15 @@ impl SegmentStore {
         if let Some(Block::Page(bytes)) = self.cache.get(&key) {
             return Ok(bytes);
         }
-        let ahead = pages[index..].iter().take_while(|next| {
-            let end = next.position + u64::from(next.length) - page.position;
-            next.position == page.position
-                || end <= self.read_ahead_bytes && !self.cache.holds(&(range.object, Some(next.position)))
-        });
-        let fetched: Vec<&PageInfo> = ahead.collect();
-        let end = fetched.last().map_or(page.position, |last| last.position + u64::from(last.length));
-        let content = self.get_range(range.object, GetRange::Bounded(page.position..end)).await?;
-        let mut wanted = None;
-        for next in fetched {
-            let start = (next.position - page.position) as usize;
-            let bytes = cut_page(range.object, next, &content, start)?;
+        let ahead = stretches(&pages[index..], self.read_ahead_bytes).next().unwrap_or_default();
+        let is_held = |next: &PageInfo| self.cache.holds(&(range.object, Some(next.position)));
+        let missing = ahead.iter().skip(1).take_while(|next| !is_held(next)).count();
+        let fetched = &ahead[..ahead.len().min(1 + missing)];
+        let contents = self.pages_uncached(range, fetched).await?;
+        for (next, bytes) in fetched.iter().zip(&contents) {
             self.cache.put((range.object, Some(next.position)), Block::Page(bytes.clone()), bytes.len());
-            wanted.get_or_insert(bytes);
         }
-        Ok(wanted.unwrap_or_default())
+        Ok(contents.into_iter().next().unwrap_or_default())
     }
 
     /// The bytes of consecutive pages with one request, past the cache: for work that reads all of it once.
@@ -217,14 +211,14 @@ impl SegmentStore {
         range: &SegmentRange,
         pages: &[PageInfo],
     ) -> Result<Vec<Bytes>, SegmentError> {
-        let (Some(first), Some(last)) = (pages.first(), pages.last()) else { return Ok(Vec::new()) };
-        let end = last.position + u64::from(last.length);
-        let content = self.get_range(range.object, GetRange::Bounded(first.position..end)).await?;
-        let cut = pages.iter().map(|page| {
-            let start = (page.position - first.position) as usize;
-            cut_page(range.object, page, &content, start)
+        let content = self.area(range.object, place(pages)).await?;
+        // An object may have been cut behind the store's back.
+        let checked = cut(pages, &content).map(|(page, bytes)| {
+            let bytes = bytes.filter(|bytes| page.checks(bytes));
+            let wrong = || damaged(range.object, format!("page at byte {} does not check", page.position));
+            bytes.ok_or_else(wrong)
         });
-        cut.collect()
+        checked.collect()
     }
 
     /// Batches of a range from the one that holds `from` (or the next) on, that lie wholly below `end`.
@@ -357,13 +351,6 @@ impl SegmentStore {
         })
         .await
     }
-}
-
-/// A page out of what was read, from `start` on. An object may have been cut behind the store's back.
-fn cut_page(object: ObjectId, page: &PageInfo, content: &Bytes, start: usize) -> Result<Bytes, SegmentError> {
-    let end = start + page.length as usize;
-    let bytes = (end <= content.len()).then(|| content.slice(start..end)).filter(|bytes| page.checks(bytes));
-    bytes.ok_or_else(|| damaged(object, format!("page at byte {} does not check", page.position)))
 }
 
 /// Which bytes of a page hold the batches that end at or behind `from`, lie below `end` and fit the limit.
