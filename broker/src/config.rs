@@ -139,6 +139,8 @@ pub struct StorageSettings {
     pub compact_map_bytes_max: usize,
     /// [`StorageConfig::compact_object_bytes_max`].
     pub compact_object_bytes_max: usize,
+    /// [`StorageConfig::compact_range_bytes_max`].
+    pub compact_range_bytes_max: usize,
     /// [`StorageConfig::compact_bytes_per_second_max`].
     pub compact_bytes_per_second_max: usize,
     /// [`StorageConfig::compact_dirty_bytes_min`].
@@ -180,6 +182,7 @@ impl Default for StorageSettings {
             compact_interval_ms: ms(config.compact_interval),
             compact_map_bytes_max: config.compact_map_bytes_max,
             compact_object_bytes_max: config.compact_object_bytes_max,
+            compact_range_bytes_max: config.compact_range_bytes_max,
             compact_bytes_per_second_max: config.compact_bytes_per_second_max,
             compact_dirty_bytes_min: config.compact_dirty_bytes_min,
             maintenance_interval_ms: ms(config.maintenance_interval),
@@ -220,6 +223,7 @@ impl BrokerConfig {
             compact_interval: Duration::from_millis(set.compact_interval_ms),
             compact_map_bytes_max: set.compact_map_bytes_max,
             compact_object_bytes_max: set.compact_object_bytes_max,
+            compact_range_bytes_max: set.compact_range_bytes_max,
             compact_bytes_per_second_max: set.compact_bytes_per_second_max,
             compact_dirty_bytes_min: set.compact_dirty_bytes_min,
             maintenance_interval: Duration::from_millis(set.maintenance_interval_ms),

@@ -72,8 +72,11 @@ pub struct StorageConfig {
     pub compact_interval: Duration,
     /// Bytes of the key map of one pass of compaction, 24 for each key; where it is full the pass ends.
     pub compact_map_bytes_max: usize,
-    /// Compacted batches are gathered into one object up to this size; one segment of a log may exceed it.
+    /// Compacted batches are gathered into one object up to this size; what stays of one segment may exceed it.
     pub compact_object_bytes_max: usize,
+    /// What stays of one segment is held until it is written; of a partition with one of which more stays, nothing is
+    /// compacted. No segment holds more of a partition than `unuploaded_bytes_max`, or `merge_bytes_max`.
+    pub compact_range_bytes_max: usize,
     /// Bytes that compaction reads and writes in a second.
     pub compact_bytes_per_second_max: usize,
     /// A pass is worth it when so many uncompacted bytes wait (or the topic's `segment.bytes`, if that is less), or
@@ -121,6 +124,7 @@ impl StorageConfig {
             compact_interval: Duration::from_secs(15),
             compact_map_bytes_max: 32 * MIB,
             compact_object_bytes_max: 32 * MIB,
+            compact_range_bytes_max: 256 * MIB,
             compact_bytes_per_second_max: 32 * MIB,
             compact_dirty_bytes_min: MIB as u64,
             maintenance_interval: Duration::from_secs(30),

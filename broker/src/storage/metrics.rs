@@ -47,7 +47,7 @@ pub struct WalMetrics {
 /// Metrics of log compaction.
 #[derive(Clone)]
 pub struct CompactionMetrics {
-    /// Passes by result: `done`, `changed`, `failed`, `damaged`.
+    /// Passes by result: `done`, `changed`, `failed`, `damaged`, `too_large`.
     pub passes: IntCounterVec,
     /// Records by what became of them: `kept`, `removed`, `without_key` (of those removed).
     pub records: IntCounterVec,
@@ -57,11 +57,11 @@ pub struct CompactionMetrics {
     pub seconds: Histogram,
     /// Largest share of uncompacted bytes of any compacted partition.
     pub dirty_ratio_max: Gauge,
-    /// Partitions that are not compacted because damage was found.
+    /// Partitions that are not compacted because damage was found, or a segment that is too large.
     pub uncleanable: IntGauge,
     /// Bytes of the key map of the pass that runs (bound: `compact_map_bytes_max`).
     pub map_bytes: IntGauge,
-    /// Bytes of batches that wait to become an object (bound: `compact_object_bytes_max`).
+    /// Bytes of batches that wait to become an object (bounds: `compact_object_bytes_max`, `compact_range_bytes_max`).
     pub buffered_bytes: IntGauge,
 }
 
@@ -148,7 +148,8 @@ impl Names<'_> {
             bytes: self.counters("compaction_bytes_total", "Bytes of batches in compaction", &["what"])?,
             seconds: self.seconds("compaction_seconds", "One pass over one partition")?,
             dirty_ratio_max,
-            uncleanable: self.gauge("compaction_uncleanable_partitions", "Not compacted for damage")?,
+            uncleanable: self
+                .gauge("compaction_uncleanable_partitions", "Not compacted: damage, or too large")?,
             map_bytes: self.gauge("compaction_map_bytes", "Key map of the pass that runs")?,
             buffered_bytes: self.gauge("compaction_buffered_bytes", "Batches that wait for their object")?,
         })

@@ -32,7 +32,7 @@ use pass::{Done, Interrupted, Pass};
 /// Compacts partitions one after the other.
 pub(super) struct Compactor {
     shared: Arc<Shared>,
-    /// Where damage was found: not tried again while the log begins before it.
+    /// Where damage was found, or a segment that is too large: not tried again while the log begins before it.
     uncleanable: HashMap<(Uuid, i32), i64>,
 }
 
@@ -141,6 +141,15 @@ impl Compactor {
             Err(Interrupted::Damaged { offset, reason }) => {
                 self.give_up(partition, offset, reason);
             }
+            Err(reason @ Interrupted::TooLarge { offset, .. }) => {
+                tracing::warn!(
+                    partition = %partition.name,
+                    %reason,
+                    "a segment is too large for compaction: this partition is not compacted any more until its log \
+                     begins behind it; fix: raise compact_range_bytes_max and start the broker again"
+                );
+                self.leave(partition, offset);
+            }
         }
         false
     }
@@ -152,6 +161,10 @@ impl Compactor {
             reason,
             "compaction found damage: this partition is not compacted any more until its log begins behind it"
         );
+        self.leave(partition, offset);
+    }
+
+    fn leave(&mut self, partition: &Partition, offset: i64) {
         self.uncleanable.insert((partition.name.topic_id, partition.name.index), offset);
         self.shared.metrics.compaction.uncleanable.set(self.uncleanable.len() as i64);
     }
@@ -166,6 +179,7 @@ fn count(metrics: &CompactionMetrics, result: &Result<Done, Interrupted>, took: 
         Err(Interrupted::Changed) => "changed",
         Err(Interrupted::Failed(_)) => "failed",
         Err(Interrupted::Damaged { .. }) => "damaged",
+        Err(Interrupted::TooLarge { .. }) => "too_large",
     };
     metrics.passes.with_label_values(&[name]).inc();
     let Ok(Done { counts, .. }) = result else { return };

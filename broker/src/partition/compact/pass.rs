@@ -8,8 +8,9 @@
 //! ```
 //!
 //! Each run that is committed stands for itself: what it removed has a later record of its key in the log. So a pass
-//! may end anywhere; the next one begins at the same boundary and finds less to do. Only runs in which something
-//! changes are written.
+//! may end anywhere; the next one begins at the same boundary and finds less to do. Runs in which nothing changes are
+//! written only where they join small ranges: merging leaves what it has merged often enough, and compaction makes
+//! that small again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,14 @@ pub(super) enum Interrupted {
     /// The store or the metadata failed.
     #[error("{0}")]
     Failed(String),
+    /// More would stay of a segment than may be held until it is written.
+    #[error("more than {bytes_max} bytes stay of the segment at offset {offset} (compact_range_bytes_max)")]
+    TooLarge {
+        /// Where it begins.
+        offset: i64,
+        /// The bound.
+        bytes_max: usize,
+    },
     /// What is there can't be read: nothing of this partition may be compacted.
     #[error("at offset {offset}: {reason}")]
     Damaged {
@@ -76,12 +85,14 @@ struct Run {
     ranges: Vec<SegmentRange>,
     batches: Vec<Batch>,
     bytes: usize,
+    is_changed: bool,
 }
 
 /// What the judge says of a range.
 #[derive(Default)]
 struct CleanRange {
     batches: Vec<Batch>,
+    bytes: usize,
     is_changed: bool,
 }
 
@@ -165,41 +176,54 @@ impl Pass {
 
     async fn clean(&self, mut cleaner: Cleaner) -> Result<Cleaner, Interrupted> {
         let end = cleaner.end();
-        let bytes_max = self.shared.config.compact_object_bytes_max;
+        let config = &self.shared.config;
         let mut run = Run::default();
         for range in self.ranges.iter().take_while(|range| range.base_offset < end) {
             let cleaned;
-            (cleaner, cleaned) = self.clean_range(range, cleaner).await?;
-            let bytes: usize = cleaned.batches.iter().map(Batch::size_bytes).sum();
+            (cleaner, cleaned) = self.clean_range(range, cleaner, &mut run).await?;
+            let is_small = (range.length as usize) < config.merge_run_bytes / 2;
+            let goes_along = cleaned.is_changed || is_small;
             // A run without a batch would leave an object of nothing: it takes its neighbour along.
-            let is_whole = run.bytes > 0 && (!cleaned.is_changed || run.bytes + bytes > bytes_max);
-            if is_whole {
+            if run.bytes > 0 && (!goes_along || run.bytes + cleaned.bytes > config.compact_object_bytes_max) {
                 self.commit(std::mem::take(&mut run)).await?;
             }
-            if cleaned.is_changed || !run.ranges.is_empty() {
+            if goes_along || !run.ranges.is_empty() {
                 run.ranges.push(*range);
                 run.batches.extend(cleaned.batches);
-                run.bytes += bytes;
-                self.shared.metrics.compaction.buffered_bytes.set(run.bytes as i64);
+                run.bytes += cleaned.bytes;
+                run.is_changed |= cleaned.is_changed;
             }
+            self.shared.metrics.compaction.buffered_bytes.set(run.bytes as i64);
         }
         self.commit(run).await?;
         Ok(cleaner)
     }
 
+    /// What is left of a range. The run before it is written as soon as both do not fit together.
     async fn clean_range(
         &self,
         range: &SegmentRange,
         mut cleaner: Cleaner,
+        run: &mut Run,
     ) -> Result<(Cleaner, CleanRange), Interrupted> {
+        let config = &self.shared.config;
         let mut whole = CleanRange::default();
         let pages = self.pages(range).await?;
-        for chunk in stretches(&pages, self.shared.config.read_ahead_bytes as u64) {
+        for chunk in stretches(&pages, config.read_ahead_bytes as u64) {
             let bytes = self.read(range, chunk).await?;
             let part;
             (cleaner, part) = self.work(chunk, bytes, cleaner, clean_pages).await?;
             whole.is_changed |= part.is_changed;
+            whole.bytes += part.bytes;
             whole.batches.extend(part.batches);
+            if whole.bytes > config.compact_range_bytes_max {
+                let bytes_max = config.compact_range_bytes_max;
+                return Err(Interrupted::TooLarge { offset: range.base_offset, bytes_max });
+            }
+            if run.bytes > 0 && run.bytes + whole.bytes > config.compact_object_bytes_max {
+                self.commit(std::mem::take(run)).await?;
+            }
+            self.shared.metrics.compaction.buffered_bytes.set((run.bytes + whole.bytes) as i64);
         }
         Ok((cleaner, whole))
     }
@@ -255,7 +279,7 @@ impl Pass {
 
     /// Puts a run's object and has it take the place of the run's ranges.
     async fn commit(&self, run: Run) -> Result<(), Interrupted> {
-        if run.ranges.is_empty() {
+        if !run.is_changed && run.ranges.len() < 2 {
             return Ok(());
         }
         self.compacted_view()?;
@@ -320,6 +344,7 @@ fn clean_pages(cleaner: &mut Cleaner, pages: Vec<Bytes>) -> Result<CleanRange, (
             Cleaned::Dropped => None,
         };
         cleaned.is_changed |= stays.as_ref() != Some(batch.bytes());
+        cleaned.bytes += stays.as_ref().map_or(0, Bytes::len);
         cleaned.batches.extend(stays.map(Batch::new).transpose()?);
         Ok(true)
     })?;

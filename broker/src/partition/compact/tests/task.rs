@@ -176,3 +176,64 @@ async fn few_bytes_wait_for_more_or_for_the_age_of_a_segment() {
         assert_eq!(is_due(&world, MANY).await, Some((1.0, false, due)), "{configs:?} {age_s}");
     }
 }
+
+#[tokio::test]
+async fn of_a_segment_of_which_too_much_stays_nothing_is_changed_and_its_partition_is_told_of() {
+    let world = World::with(&EAGER, |config| {
+        small(config);
+        config.compact_range_bytes_max = 500;
+        config.compact_map_bytes_max = 24 * 100;
+    })
+    .await;
+    // Much that is overwritten is no matter.
+    produce(&world, &[1; 20]).await;
+    world.upload().await;
+    compact(&world).await;
+    assert_eq!(compacted_to(&world), 20);
+    produce(&world, &(2..20).collect::<Vec<u8>>()).await;
+    world.upload().await;
+    produce(&world, &[1]).await;
+    world.upload().await;
+    let before = world.metadata.image().segments(TOPIC, 0).unwrap().ranges()[1];
+    let inner = world.partitions.inner.clone();
+    let mut compactor = Compactor::new(inner.shared.clone());
+    for _ in 0..2 {
+        assert!(!compactor.round(&inner.all()).await);
+    }
+    let metrics = &inner.shared.metrics.compaction;
+    assert_eq!((compacted_to(&world), metrics.uncleanable.get()), (20, 1));
+    assert_eq!(metrics.passes.with_label_values(&["too_large"]).get(), 1, "not again and again");
+    assert!(world.metadata.image().segments(TOPIC, 0).unwrap().ranges().contains(&before));
+    assert_eq!(metrics.buffered_bytes.get(), 0);
+    world.partition().delete_records(38).await.unwrap();
+    compactor.round(&inner.all()).await;
+    assert_eq!((compacted_to(&world), metrics.uncleanable.get()), (39, 0));
+}
+
+#[tokio::test]
+async fn small_ranges_are_joined_by_a_pass_though_nothing_changes_in_them_and_large_ones_stay() {
+    let world = World::with(&EAGER, |config| {
+        small(config);
+        config.compact_object_bytes_max = 4_000;
+        config.compact_map_bytes_max = 24 * 100;
+        // Smaller than 400 bytes is small.
+        config.merge_run_bytes = 800;
+    })
+    .await;
+    let ranges = || world.metadata.image().segments(TOPIC, 0).unwrap().ranges().to_vec();
+    for keys in [&[1][..], &[2], &[3], &[4, 5, 6, 7, 8, 9, 10, 11, 12], &[13]] {
+        produce(&world, keys).await;
+        world.upload().await;
+    }
+    let before = ranges();
+    assert!(before.iter().map(|range| range.length >= 400).eq([false, false, false, true, false]));
+    compact(&world).await;
+    let after = ranges();
+    assert_eq!(after.len(), 3, "three that are small are one, the large one and the last are as they were");
+    assert_eq!(after[1..], before[3..]);
+    assert_eq!(read(&world.partition(), 0, Isolation::ReadUncommitted).await.0.len(), 13);
+    produce(&world, &[14]).await;
+    world.upload().await;
+    compact(&world).await;
+    assert_eq!(ranges()[..2], after[..2], "nothing is written over and over");
+}
