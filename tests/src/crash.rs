@@ -3,8 +3,10 @@
 //!
 //! Idempotent producers and one without an id write to several partitions, readers follow the tail. Small limits
 //! make the write-ahead log trim, segments upload and objects go within the run. After every kill, and at the end,
-//! [`check`] says what is lost, doubled, altered, out of order, or was never sent.
+//! [`check`] says what is lost, doubled, altered, out of order, or was never sent. The broker's own audit of its store
+//! must find nothing, while it runs and behind it.
 
+mod audit;
 pub mod check;
 pub mod ledger;
 pub mod load;
@@ -22,6 +24,7 @@ use crate::daemon::Daemon;
 use crate::stores::proxy::{Proxy, Weather};
 use crate::stores::{Store, StoreKind};
 use crate::wait;
+use audit::audited;
 use check::{Findings, check, check_stable};
 use load::{Load, LoadSpec, make_topic};
 use reader::{Read, TailReader, read_back};
@@ -37,7 +40,7 @@ const KILL_WITHIN_MS: u64 = 1_500;
 const KILLED_RESTARTS: u64 = 5;
 /// within so long.
 const KILLED_RESTART_WITHIN_MS: u64 = 400;
-/// Everything is read back after so many kills, and what came since the check before after the others.
+/// Everything is read back, and the store audited, after so many kills, and what came since the check before after the others.
 const WHOLE_EVERY: usize = 10;
 /// With faults between broker and store, a start may fail so often in a row.
 const FAILED_STARTS_MAX: usize = 5;
@@ -88,6 +91,7 @@ pub struct CrashSettings {
 /// A run under way.
 struct Run<'a> {
     settings: &'a CrashSettings,
+    store: &'a Store,
     env: Env,
     broker: Daemon,
     /// Where the next partial check begins.
@@ -109,8 +113,8 @@ pub async fn run(settings: &CrashSettings, folder: &Path, progress: impl Fn(&Out
     };
     let broker = broker(folder, &settings.wal, SMALL_LIMITS, (&store, proxy.as_ref()))?;
     let outcome = Outcome::new(settings);
-    let mut run =
-        Run { settings, env: Env::seeded(settings.seed, 0), broker, checked: BTreeMap::new(), outcome };
+    let (env, checked) = (Env::seeded(settings.seed, 0), BTreeMap::new());
+    let mut run = Run { settings, store: &store, env, broker, checked, outcome };
     run.broker.start().await?;
     make_topic(&run.broker.bootstrap(), settings.partitions).await?;
     if let Some(proxy) = &proxy {
@@ -184,7 +188,17 @@ impl Run<'_> {
         self.restart().await?;
         let whole = self.outcome.kills.is_multiple_of(WHOLE_EVERY);
         let from = if whole { BTreeMap::new() } else { self.checked.clone() };
-        self.look(load, from).await.map(drop)
+        self.look(load, from).await?;
+        if whole { self.audit().await } else { Ok(()) }
+    }
+
+    /// Nothing unreferenced beyond its grace, nothing referenced missing, every checksum right.
+    async fn audit(&mut self) -> Result<()> {
+        self.outcome.audits += 1;
+        if let Some(told) = audited(self.store, self.broker.folder()).await? {
+            self.outcome.audit_findings.push(format!("after {} kills: {told}", self.outcome.kills));
+        }
+        Ok(())
     }
 
     fn some_ms(&self, max_ms: u64) -> Duration {
@@ -248,6 +262,7 @@ impl Run<'_> {
 
     async fn stop(&mut self) -> Result<()> {
         self.broker.stop().await?;
+        self.audit().await?;
         let declared: Vec<String> = match self.settings.faults {
             true => WARNINGS_OF_FAULTS.map(str::to_owned).to_vec(),
             false => Vec::new(),
@@ -260,7 +275,7 @@ impl Run<'_> {
 impl Outcome {
     /// Whether nothing is wrong.
     pub fn holds(&self) -> bool {
-        self.findings.none() && self.problems.is_empty()
+        self.findings.none() && self.problems.is_empty() && self.audit_findings.is_empty()
     }
 
     fn note(&mut self, ledgers: &[ledger::Ledger], read: &Read, found: Findings) {

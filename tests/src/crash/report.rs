@@ -38,6 +38,10 @@ pub struct Outcome {
     pub restarts_ms: Vec<u64>,
     /// Warnings and errors in the broker's log that nobody declared.
     pub problems: Vec<String>,
+    /// Audits of the store.
+    pub audits: usize,
+    /// What they found.
+    pub audit_findings: Vec<String>,
 }
 
 impl Outcome {
@@ -57,6 +61,8 @@ impl Outcome {
             findings: Findings::default(),
             restarts_ms: Vec::new(),
             problems: Vec::new(),
+            audits: 0,
+            audit_findings: Vec::new(),
         }
     }
 
@@ -75,7 +81,7 @@ impl fmt::Display for Outcome {
             &self.findings;
         let (median, worst) = self.restart_ms();
         writeln!(f, "{} WAL, {} store, seed {}", self.wal, self.store, self.seed)?;
-        let rows: [(&str, String); 10] = [
+        let rows: [(&str, String); 11] = [
             ("kills", format!("{} ({} of them during a restart)", self.kills, self.killed_restarts)),
             ("faults met", format!("{} ({} starts failed)", self.faults, self.failed_starts)),
             ("sent", self.sent.to_string()),
@@ -88,12 +94,13 @@ impl fmt::Display for Outcome {
             ),
             ("altered", format!("{altered} ({unsent} never sent, {unstable} seen and gone)")),
             ("out of order", format!("{disordered} ({holes} holes)")),
+            ("audits", format!("{} ({} with findings)", self.audits, self.audit_findings.len())),
             ("restart", format!("median {median} ms, worst {worst} ms")),
         ];
         for (name, value) in rows {
             writeln!(f, "  {name:<14}{value}")?;
         }
-        for told in self.findings.told.iter().chain(&self.problems) {
+        for told in self.findings.told.iter().chain(&self.problems).chain(&self.audit_findings) {
             writeln!(f, "  ! {told}")?;
         }
         Ok(())
