@@ -17,7 +17,7 @@ enum Cause {
 }
 
 /// The store's own words, on one line: S3's XML becomes its code and message.
-pub(crate) fn words(error: &ObjectError) -> String {
+pub fn words(error: &ObjectError) -> String {
     let text = whole(error);
     // "… Error performing PUT URL in 3ms, after 2 retries, … - what went wrong"
     let text = match text.split_once("Error performing ") {
@@ -39,7 +39,7 @@ pub(crate) fn words(error: &ObjectError) -> String {
 }
 
 /// What to do about it.
-pub(crate) fn fix(error: &ObjectError) -> &'static str {
+pub fn fix(error: &ObjectError) -> &'static str {
     match cause(error) {
         Cause::NoCredentials => {
             "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for \

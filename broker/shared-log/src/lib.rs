@@ -7,7 +7,7 @@
 
 #![forbid(unsafe_code)]
 
-mod advice;
+pub mod advice;
 mod checkpoint;
 mod entry;
 mod error;

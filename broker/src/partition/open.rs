@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use object_store::ObjectStore;
 use prometheus::Registry;
 use towpath_env::Env;
@@ -62,6 +63,7 @@ impl Partitions {
         let image = metadata.image();
         let snapshot = load_snapshot(&image, config.node_id, &segments).await?;
         let outside = (store, env.clone(), metrics.wal.clone());
+        let former = place.former_object_wal(&config, own.epoch, outside.clone());
         let (wal, records) = place.open(&config, (&metadata, &own), (&image, &snapshot), outside).await?;
         let wal_id = wal.id();
 
@@ -80,6 +82,10 @@ impl Partitions {
         inner.sync(&image);
         inner.tasks.spawn("the follower of the metadata", inner.clone().follow_metadata());
         inner.tasks.spawn("the uploader", inner.clone().upload());
+        if let Some(former) = former {
+            let collected = inner.stopping.clone().run_until_cancelled_owned(former).map(drop);
+            inner.tasks.spawn("the collector of a former object WAL", collected);
+        }
         inner.tasks.spawn("retention", inner.clone().maintain());
         inner.tasks.spawn("compaction", inner.clone().compact());
         inner.tasks.spawn("merging", inner.clone().merge());

@@ -13,7 +13,8 @@ use crate::metadata::entry::{Entry, WalBound};
 use crate::metadata::{Image, Metadata, WalImage, WalPosition};
 use crate::storage::{
     AskNewest, DiskFileSystem, DiskWalSettings, FileSystem, ObjectWalBounds, ObjectWalSettings, Registration,
-    Replayed, StorageConfig, Wal, WalKind, WalMetrics, WalOpenError, check_disk_wal, fence_object_wal,
+    Replayed, StorageConfig, Wal, WalKind, WalMetrics, WalOpenError, check_disk_wal, collect_object_wal,
+    fence_object_wal,
 };
 
 /// Where a WAL is, claimed for this process.
@@ -54,13 +55,25 @@ impl WalPlace {
         }
     }
 
+    /// With a disk WAL: deletes what is left of an object WAL that this broker may have had.
+    pub(super) fn former_object_wal(
+        &self,
+        config: &StorageConfig,
+        epoch: i64,
+        outside: Outside,
+    ) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let times = (config.wal_request_timeout, config.delete_grace);
+        let own = (config.node_id, epoch);
+        matches!(self, WalPlace::Disk(_)).then(|| collect_object_wal(outside, own, times))
+    }
+
     /// Opens the WAL and binds it to the store; what it holds beyond what the image has in segments.
     pub(super) async fn open(
         self,
         config: &StorageConfig,
         (metadata, own): (&Metadata, &Registration),
         (image, snapshot): (&Image, &Snapshot),
-        outside: (Arc<dyn ObjectStore>, Env, WalMetrics),
+        outside: Outside,
     ) -> Result<(Wal, Vec<Replayed>), OpenError> {
         // Again: somebody may have come up and gone since the claim.
         let config = &StorageConfig { wal: self.kind(), ..config.clone() };

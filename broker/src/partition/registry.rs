@@ -157,6 +157,11 @@ impl Partitions {
         self.inner.shared.wal.lease()
     }
 
+    /// What the WAL does in the background.
+    pub(crate) fn wal_tasks(&self) -> &Background {
+        self.inner.shared.wal.tasks()
+    }
+
     /// Uploads, retention, and following the metadata.
     pub(crate) fn tasks(&self) -> &Background {
         &self.inner.tasks

@@ -28,6 +28,7 @@ mod registry;
 mod replace;
 mod requests;
 mod rules;
+mod stops;
 
 /// A broker's storage whose process can be restarted.
 pub(crate) struct World {

@@ -146,6 +146,7 @@ impl Broker {
             let panicked = tokio::select! {
                 error = partitions.failed() => return Failed::Wal(error),
                 panicked = partitions.tasks().panicked() => panicked,
+                panicked = partitions.wal_tasks().panicked() => panicked,
                 panicked = groups.tasks().panicked() => panicked,
                 panicked = metadata.tasks().panicked() => panicked,
                 panicked = listener.panicked() => panicked,

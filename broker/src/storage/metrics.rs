@@ -26,6 +26,8 @@ pub struct WalMetrics {
     pub spare_files: IntGauge,
     /// Files given up after a failed write or `fdatasync`.
     pub failed_files: IntCounter,
+    /// Files of a WAL that was given up, put aside; nobody removes them but the operator.
+    pub abandoned_files: IntGauge,
     /// 1 while nothing becomes durable: the disk is full, or the store does not answer.
     pub held: IntGauge,
     /// Slots being put into the store (bound: `wal_puts_inflight_max`).
@@ -107,6 +109,7 @@ impl StorageMetrics {
             files: names.gauge("wal_files", "WAL files that hold records")?,
             spare_files: names.gauge("wal_spare_files", "Trimmed WAL files kept for use again")?,
             failed_files: names.counter("wal_failed_files_total", "WAL files given up after an I/O error")?,
+            abandoned_files: names.gauge("wal_abandoned_files", "Files of a WAL that was given up")?,
             held: names.gauge("wal_held", "1 while the WAL's disk is full or its store does not answer")?,
             slots_inflight: names.gauge("wal_slots_inflight", "Slots of the object WAL being put")?,
             slots: names.gauge("wal_slots", "Slots of the object WAL with records not yet uploaded")?,

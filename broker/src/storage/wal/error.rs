@@ -13,12 +13,12 @@ pub enum WalError {
     #[error("the WAL's disk is full; fix: free space in the data directory")]
     Full,
     /// The object store does not answer. Recovers by itself once it does.
-    #[error(
-        "the object store has made nothing durable for {waited_ms} ms; fix: look at the store and the network to it"
-    )]
+    #[error("the object store has made nothing durable for {waited_ms} ms{}", last_words(last))]
     Unavailable {
         /// How long the oldest write waits.
         waited_ms: u64,
+        /// The last request since then that went wrong.
+        last: Option<Box<StoreTrouble>>,
     },
     /// Another broker of the same id has taken over; nothing is acknowledged here any more.
     #[error(
@@ -32,6 +32,33 @@ pub enum WalError {
     /// The broker is stopping.
     #[error("the broker is stopping")]
     Closed,
+}
+
+/// A request to the object store that went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreTrouble {
+    /// What was asked for.
+    pub request: &'static str,
+    /// Of which object.
+    pub object: String,
+    /// What the store said, or did not.
+    pub said: String,
+    /// What to do about it.
+    pub fix: &'static str,
+}
+
+impl fmt::Display for StoreTrouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let StoreTrouble { request, object, said, fix } = self;
+        write!(f, "{request} {object}: {said}; fix: {fix}")
+    }
+}
+
+fn last_words(last: &Option<Box<StoreTrouble>>) -> String {
+    match last {
+        Some(trouble) => format!(", last: {trouble}"),
+        None => "; fix: look at the store and the network to it".to_owned(),
+    }
 }
 
 /// Who has taken over from a broker.
@@ -73,13 +100,8 @@ pub enum WalOpenError {
         directory: String,
     },
     /// The object store could not be read or written.
-    #[error("the WAL's slot {object}: {reason}; fix: make the store answer, then start again")]
-    Store {
-        /// The slot.
-        object: String,
-        /// What the store said.
-        reason: String,
-    },
+    #[error("the WAL in the store: {0}")]
+    Store(Box<StoreTrouble>),
     /// A slot of an object WAL does not hold what was written: acknowledged records are lost.
     #[error(
         "the WAL's slot {object} is damaged: {reason}; fix: restore the object from a backup or a version, or \

@@ -30,10 +30,14 @@ use uuid::Uuid;
 #[cfg(test)]
 pub(crate) use disk::FaultyFileSystem;
 pub use disk::{DiskFileSystem, DiskWalSettings, FileSystem, WalFile, check_disk_wal};
-pub use error::{FencedBy, WalError, WalOpenError};
+pub use error::{FencedBy, StoreTrouble, WalError, WalOpenError};
 pub use lease::{Lease, LeaseError};
-pub use object::{AskNewest, ObjectWalBounds, ObjectWalSettings, Registration, fence_object_wal};
+pub use object::{
+    AskNewest, ObjectWalBounds, ObjectWalSettings, Registration, collect_object_wal, fence_object_wal,
+};
 use queue::Shared;
+
+use crate::background::Background;
 
 /// Which write-ahead log makes an acknowledgement durable (DESIGN §5.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -53,6 +57,7 @@ pub struct Wal {
     lease: Lease,
     /// `None`: a disk WAL.
     object: Option<object::Object>,
+    tasks: Background,
 }
 
 impl Wal {
@@ -99,6 +104,11 @@ impl Wal {
     /// What it needs to answer from state: proof that no other broker has taken over.
     pub fn lease(&self) -> &Lease {
         &self.lease
+    }
+
+    /// What an object WAL does beside its writer: keeping the lease, deleting slots.
+    pub(crate) fn tasks(&self) -> &Background {
+        &self.tasks
     }
 
     /// Another broker has taken over: nothing is acknowledged any more.

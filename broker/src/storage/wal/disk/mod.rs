@@ -10,6 +10,7 @@ mod tests;
 mod writer;
 
 use std::collections::VecDeque;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -18,9 +19,11 @@ use towpath_env::panic::words;
 use uuid::Uuid;
 
 use super::error::{WalError, WalOpenError};
+use super::frame::HEADER_BYTES;
 use super::lease::Lease;
 use super::queue::Shared;
 use super::{Replayed, Wal};
+use crate::background::Background;
 use crate::storage::metrics::WalMetrics;
 #[cfg(test)]
 pub(crate) use fault::FaultyFileSystem;
@@ -29,6 +32,9 @@ pub use file_system::{DiskFileSystem, FileSystem, WalFile};
 use files::{WalFiles, leftovers};
 use recover::{Found, file_name, file_number, find, listing, replay};
 use writer::Writer;
+
+/// Ends the name of a file that was put aside.
+const ABANDONED: &str = ".abandoned";
 
 /// What a disk WAL is opened with.
 pub struct DiskWalSettings {
@@ -87,6 +93,7 @@ impl Wal {
             }
             found => found?,
         };
+        metrics.abandoned_files.set(abandoned(&*files) as i64);
         let wal_id = found.wal_id.unwrap_or_else(|| env.uuid());
         // Another WAL than the store knows counts from zero, and so does the store once it is bound to it.
         let known = found.wal_id.is_some() && found.wal_id == settings.expected;
@@ -106,12 +113,13 @@ impl Wal {
             files,
             active: Some(active),
             synced_below: next_sequence,
-            group_bytes_max: settings.group_bytes_max,
+            // A group that no file has room for would get one of its own, which can't be used again.
+            group_bytes_max: settings.group_bytes_max.min(settings.file_bytes.saturating_sub(HEADER_BYTES)),
         };
         let thread = std::thread::Builder::new().name("towpath-wal".to_owned());
         thread.spawn(move || run(writer)).map_err(WalOpenError::io("start the WAL's writer thread"))?;
         // Nobody else can write here: its folder is locked.
-        Ok(Wal { shared, wal_id, lease: Lease::always(), object: None })
+        Ok(Wal { shared, wal_id, lease: Lease::always(), object: None, tasks: Background::new() })
     }
 }
 
@@ -131,8 +139,8 @@ fn recover(
 ) -> Result<Found, WalOpenError> {
     let mut found = find(files)?;
     if found.wal_id.is_some() && found.wal_id == settings.sealed && settings.expected.is_none() {
-        tracing::info!("the disk WAL of an earlier time is put aside: the store holds all that it held");
-        abandon(files)?;
+        tracing::info!("the disk WAL of an earlier time is removed: the store holds all that it held");
+        each_file(files, "remove", |name| files.remove(name))?;
         found = find(files)?;
     }
     settings.refuse_other(&found)?;
@@ -156,13 +164,27 @@ fn recover(
     Ok(found)
 }
 
-/// Puts aside the files of a WAL that is given up.
+/// Puts aside the files of a WAL that is given up: nobody may have what they hold.
 fn abandon(files: &dyn FileSystem) -> Result<(), WalOpenError> {
+    each_file(files, "put aside", |name| files.rename(name, &format!("{name}{ABANDONED}")))
+}
+
+/// Does something with each file of the WAL.
+fn each_file(
+    files: &dyn FileSystem,
+    what: &str,
+    act: impl Fn(&str) -> io::Result<()>,
+) -> Result<(), WalOpenError> {
     for name in files.list().map_err(WalOpenError::io(listing(files)))? {
         if file_number(&name).is_some() {
-            let putting = format!("put the WAL's file {} aside", files.path(&name));
-            files.rename(&name, &format!("{name}.abandoned")).map_err(WalOpenError::io(putting))?;
+            let acting = format!("{what} the WAL's file {}", files.path(&name));
+            act(&name).map_err(WalOpenError::io(acting))?;
         }
     }
     Ok(())
+}
+
+/// How many files there are that were put aside.
+fn abandoned(files: &dyn FileSystem) -> usize {
+    files.list().map_or(0, |names| names.iter().filter(|name| name.ends_with(ABANDONED)).count())
 }

@@ -400,3 +400,24 @@ fn a_directory_has_one_broker_at_a_time() {
     drop(first);
     DiskFileSystem::open(directory.path()).unwrap();
 }
+
+#[test]
+fn groups_fit_files_so_that_every_file_can_be_used_again() {
+    let files = FaultyFileSystem::default();
+    let large = DiskWalSettings { group_bytes_max: 1 << 20, ..settings(None, 0) };
+    let mut opened = try_open(&files, large).unwrap();
+    files.allow_syncs(Some(0));
+    let mut last = 0;
+    for _ in 0..100 {
+        last = opened.append(&[7; 300]);
+    }
+    files.allow_syncs(None);
+    opened.told.wait_durable(last);
+    let names = files.list().unwrap();
+    let sizes = names.iter().map(|name| files.read(name, u64::MAX).unwrap().len());
+    assert!(
+        sizes.clone().count() > 8 && sizes.clone().all(|size| size == 4096),
+        "{:?}",
+        sizes.collect::<Vec<_>>()
+    );
+}

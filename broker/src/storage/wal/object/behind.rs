@@ -16,7 +16,7 @@ use super::recover::PATIENCE;
 use super::slot::{Content, Place};
 use super::slots::{ReadError, Slots};
 use crate::metadata::WalPosition;
-use crate::storage::wal::WalOpenError;
+use crate::storage::wal::{StoreTrouble, WalOpenError};
 
 /// Which slots there are beyond one, as the store lists them.
 pub(super) struct Behind {
@@ -41,10 +41,7 @@ impl Behind {
     /// Lists what there is behind `at`, of epochs before `own`. One listing.
     pub async fn list(slots: &Slots, at: WalPosition, own: i64) -> Result<Behind, WalOpenError> {
         let listed = slots.list_surely(RetryPolicy::within(PATIENCE)).await;
-        let listed = listed.map_err(|reason| {
-            let object = format!("{}/", super::slot::prefix(slots.node_id()));
-            WalOpenError::Store { object, reason }
-        })?;
+        let listed = listed.map_err(|trouble| WalOpenError::Store(trouble.into()))?;
         let mut epochs: BTreeMap<i64, Vec<u64>> = BTreeMap::new();
         for (epoch, slot, _) in listed {
             epochs.entry(epoch).or_default().push(slot);
@@ -92,9 +89,7 @@ impl Behind {
                 Err(ReadError::Damaged(why)) => {
                     return Ok(Some(format!("{path} behind it can't deny that, for it is damaged: {why}")));
                 }
-                Err(ReadError::Store(reason)) => {
-                    return Err(WalOpenError::Store { object: path.to_string(), reason });
-                }
+                Err(ReadError::Store(trouble)) => return Err(WalOpenError::Store(trouble.into())),
             };
             let says = match found.content {
                 Content::Fence(fence) if !fence.ahead => "a fence, put behind the last slot".to_owned(),
@@ -112,7 +107,7 @@ impl Behind {
 
 impl Slots {
     /// As [`Slots::list`], repeated for a while when the store fails.
-    async fn list_surely(&self, policy: RetryPolicy) -> Result<Vec<(i64, u64, u64)>, String> {
+    async fn list_surely(&self, policy: RetryPolicy) -> Result<Vec<(i64, u64, u64)>, StoreTrouble> {
         let mut delays = policy.delays(&self.env);
         loop {
             match (self.list().await, delays.next_delay()) {

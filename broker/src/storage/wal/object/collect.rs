@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 
-use super::slot::Content;
-use super::slots::{ReadError, Slots};
+use super::slot::HEADER_BYTES;
+use super::slots::Slots;
+use crate::metadata::WalPosition;
 
 /// Fences are smaller than this; larger slots hold records.
 const FENCE_BYTES_MAX: u64 = 1024;
@@ -17,8 +18,8 @@ const RETRY: Duration = Duration::from_secs(60);
 /// Epochs and slots.
 type Gone = Vec<(i64, u64)>;
 
-/// Where the collector is told what is trimmed. What it is told is bounded by the slots that there are.
-pub(super) type Trimmed = mpsc::UnboundedSender<Gone>;
+/// Where the collector is told from where on the WAL is needed; only the newest word counts.
+pub(super) type Trimmed = watch::Sender<WalPosition>;
 
 /// The part of each epoch that a walk has read: from the first slot of it that counts to its fence.
 #[derive(Clone, Debug, Default)]
@@ -34,46 +35,82 @@ pub(super) struct Collector {
     slots: Arc<Slots>,
     grace: Duration,
     chain: Chain,
-    trimmed: mpsc::UnboundedReceiver<Gone>,
-    due: VecDeque<(Duration, Gone)>,
+    /// What lies before is deleted.
+    from: WalPosition,
+    trimmed: watch::Receiver<WalPosition>,
+    /// What may be deleted, and when: an entry for each trim within the grace.
+    due: VecDeque<(Duration, Due)>,
+}
+
+/// What is deleted together.
+enum Due {
+    /// These slots.
+    Slots(Gone),
+    /// Slots before this position.
+    Before(WalPosition),
 }
 
 impl Collector {
-    /// A collector, and where it is told.
-    pub fn new(slots: Arc<Slots>, grace: Duration, chain: Chain) -> (Collector, Trimmed) {
-        let (sender, trimmed) = mpsc::unbounded_channel();
-        (Collector { slots, grace, chain, trimmed, due: VecDeque::new() }, sender)
+    /// A collector of a WAL that began at `from`, and where it is told.
+    pub fn new(slots: Arc<Slots>, grace: Duration, chain: Chain, from: WalPosition) -> (Collector, Trimmed) {
+        let (sender, trimmed) = watch::channel(from);
+        (Collector { slots, grace, chain, from, trimmed, due: VecDeque::new() }, sender)
     }
 
-    /// Collects until it is stopped.
+    /// Collects until it is stopped, or nobody will tell it anything and all that is due is deleted.
     pub async fn run(mut self) {
         let left = self.left_over().await;
-        self.later(self.grace, left);
-        loop {
+        if !left.is_empty() {
+            self.later(self.grace, Due::Slots(left));
+        }
+        let mut told = true;
+        while told || !self.due.is_empty() {
             let now = self.slots.env.elapsed();
             let next = self.due.front().map(|(due, _)| due.saturating_sub(now));
             tokio::select! {
-                gone = self.trimmed.recv() => match gone {
-                    Some(gone) => self.later(self.grace, gone),
-                    None => return,
+                trimmed = self.trimmed.changed(), if told => match trimmed {
+                    Ok(()) => {
+                        let before = *self.trimmed.borrow_and_update();
+                        self.later(self.grace, Due::Before(before));
+                    }
+                    Err(_) => told = false,
                 },
                 () = self.slots.env.sleep(next.unwrap_or_default()), if next.is_some() => self.collect().await,
             }
         }
     }
 
-    fn later(&mut self, wait: Duration, gone: Gone) {
-        if !gone.is_empty() {
-            self.due.push_back((self.slots.env.elapsed() + wait, gone));
-        }
+    fn later(&mut self, wait: Duration, due: Due) {
+        self.due.push_back((self.slots.env.elapsed() + wait, due));
     }
 
     async fn collect(&mut self) {
-        let Some((_, gone)) = self.due.pop_front() else { return };
-        if let Err(error) = self.slots.delete(gone.clone()).await {
-            tracing::warn!(error, slots = gone.len(), "slots of the WAL could not be deleted yet");
-            self.later(RETRY, gone);
+        let Some((_, due)) = self.due.pop_front() else { return };
+        let deleted = match &due {
+            Due::Slots(gone) => self.slots.delete(gone).await,
+            Due::Before(position) => self.slots.delete(&self.before(*position)).await,
+        };
+        match (deleted, due) {
+            (Ok(()), Due::Slots(_)) => {}
+            (Ok(()), Due::Before(position)) => self.from = position,
+            (Err(trouble), due) => {
+                tracing::warn!(%trouble, "slots of the WAL could not be deleted yet");
+                self.later(RETRY, due);
+            }
         }
+    }
+
+    /// The slots that were deleted last to this position, but for fences.
+    fn before(&self, to: WalPosition) -> Gone {
+        let own = (self.chain.own.0, (self.chain.own.1, u64::MAX));
+        let epochs = self.chain.read.iter().map(|(epoch, part)| (*epoch, *part)).chain([own]);
+        let epochs = epochs.filter(|(epoch, _)| (self.from.epoch..=to.epoch).contains(epoch));
+        let slots = epochs.flat_map(|(epoch, (first, fence))| {
+            let first = if epoch == self.from.epoch { self.from.slot } else { first };
+            let end = if epoch == to.epoch { to.slot } else { fence };
+            (first..end).map(move |slot| (epoch, slot))
+        });
+        slots.collect()
     }
 
     /// What earlier lives of this broker left: slots before the WAL's beginning, and those beyond a fence. One
@@ -81,8 +118,8 @@ impl Collector {
     async fn left_over(&self) -> Gone {
         let listed = match self.slots.list().await {
             Ok(listed) => listed,
-            Err(error) => {
-                tracing::warn!(error, "what earlier lives left of the WAL is looked for at the next start");
+            Err(trouble) => {
+                tracing::warn!(%trouble, "what earlier lives left of the WAL is looked for at the next start");
                 return Gone::new();
             }
         };
@@ -108,20 +145,17 @@ impl Collector {
         }
         // Wholly before the beginning. Of what it held its fence alone stays, and an only slot is that.
         let mut void = Vec::new();
-        for (slot, bytes) in slots.iter().filter(|_| slots.len() > 1) {
-            if *bytes > FENCE_BYTES_MAX || !self.may_be_fence(epoch, *slot).await {
+        for (slot, bytes) in slots {
+            let size = *bytes > HEADER_BYTES as u64 && *bytes <= FENCE_BYTES_MAX;
+            if !size || (slots.len() > 1 && !self.may_be_fence(epoch, *slot).await) {
                 void.push(*slot);
             }
         }
         void
     }
 
+    /// Of another WAL of this broker too, given up since: its fences are as good as any.
     async fn may_be_fence(&self, epoch: i64, slot: u64) -> bool {
-        match self.slots.read(self.slots.place(epoch, slot)).await {
-            Ok(Some(found)) => matches!(found.content, Content::Fence(_)),
-            // Of another WAL of this broker, given up since: its fences are as good as any.
-            Err(ReadError::Damaged(_) | ReadError::Store(_)) => true,
-            Ok(None) => true,
-        }
+        self.slots.is_fence(self.slots.place(epoch, slot)).await.unwrap_or(true)
     }
 }

@@ -8,12 +8,12 @@ use parking_lot::Mutex;
 use towpath_env::retry::RetryPolicy;
 
 use super::slot::Content;
-use super::slots::{ReadError, Slots};
+use super::slots::{ReadError, SILENT, Slots};
 use super::{AskNewest, ObjectWalSettings, Registration};
 use crate::metadata::WalPosition;
-use crate::storage::wal::FencedBy;
 use crate::storage::wal::lease::Lease;
 use crate::storage::wal::queue::Shared;
+use crate::storage::wal::{FencedBy, StoreTrouble};
 
 /// The proofs of one broker.
 pub(super) struct Guard {
@@ -82,7 +82,12 @@ impl Guard {
                 Ok(Registration { epoch, address }) => {
                     return Err(FencedBy { node_id: self.slots.node_id(), epoch, address });
                 }
-                Err(error) => tracing::warn!(error, "it is not known whether another broker has taken over"),
+                Err(error) => {
+                    tracing::warn!(error, "it is not known whether another broker has taken over");
+                    let said = error.split("; fix:").next().unwrap_or_default().to_owned();
+                    let object = "the newest registration".to_owned();
+                    self.slots.note(StoreTrouble { request: "get", object, said, fix: SILENT });
+                }
             }
             let delay = delays.next_delay().unwrap_or(RetryPolicy::FOREVER.delay_max);
             self.slots.env.sleep(delay).await;
@@ -142,7 +147,7 @@ impl Guard {
                     }
                 },
                 Err(ReadError::Damaged(why)) => return Err(why.to_owned()),
-                Err(ReadError::Store(why)) => return Err(why),
+                Err(ReadError::Store(trouble)) => return Err(trouble.to_string()),
             };
             if let Err(by) = verdict {
                 self.lease.revoke();

@@ -36,14 +36,11 @@ impl Held {
         first.map_or(self.next, |held| held.at)
     }
 
-    /// Forgets the slots wholly below, and gives them.
-    pub fn trim(&mut self, below: u64) -> Vec<(i64, u64)> {
-        let mut gone = Vec::new();
-        while let Some(oldest) = self.slots.front().filter(|oldest| oldest.end_sequence <= below) {
-            gone.push((oldest.at.epoch, oldest.at.slot));
+    /// Forgets the slots wholly below.
+    pub fn trim(&mut self, below: u64) {
+        while self.slots.front().is_some_and(|oldest| oldest.end_sequence <= below) {
             self.slots.pop_front();
         }
-        gone
     }
 
     /// How many there are.

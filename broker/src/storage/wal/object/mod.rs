@@ -36,6 +36,7 @@ mod simulation;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use object_store::ObjectStore;
 use parking_lot::Mutex;
@@ -45,7 +46,7 @@ use towpath_env::Env;
 use towpath_env::panic::caught;
 use uuid::Uuid;
 
-use self::collect::Collector;
+use self::collect::{Chain, Collector};
 use self::guard::Guard;
 pub(super) use self::held::Held;
 use self::recover::walk;
@@ -54,6 +55,7 @@ use self::writer::Writer;
 use super::lease::Lease;
 use super::queue::Shared;
 use super::{Replayed, Wal, WalError, WalOpenError};
+use crate::background::Background;
 use crate::metadata::WalPosition;
 use crate::storage::metrics::WalMetrics;
 
@@ -113,7 +115,10 @@ pub(super) struct Object {
     held: Arc<Mutex<Held>>,
     /// The lease of a predecessor that did not close has run out then.
     serve_from: Duration,
-    tasks: [AbortHandle; 3],
+    #[cfg_attr(not(test), expect(dead_code, reason = "only a test kills it"))]
+    writer: AbortHandle,
+    /// Ends what runs beside the writer.
+    ended: CancellationToken,
 }
 
 impl Wal {
@@ -135,12 +140,15 @@ impl Wal {
         let first_slot = walked.first_slot;
         let guard = Guard::new((slots.clone(), shared.clone()), &settings, lease.clone(), first_slot);
         // The walk took its time: whoever came up meanwhile may have collected what it should have found.
+        let began = slots.env.elapsed();
         let newest = tokio::time::timeout(recover::PATIENCE, guard.still_newest()).await;
-        newest.map_err(|_| metadata_silent())?.map_err(WalOpenError::Superseded)?;
+        let silent = |_| slots.gave_up(began, "get", "the newest registration");
+        newest.map_err(silent)?.map_err(WalOpenError::Superseded)?;
         let guard = Arc::new(guard);
         let own = WalPosition { epoch: settings.own.epoch, slot: first_slot, ..guard.position() };
         let held = Arc::new(Mutex::new(Held::new(walked.held, own)));
-        let (collector, trimmed) = Collector::new(slots.clone(), bounds.delete_grace, walked.chain);
+        let (collector, trimmed) =
+            Collector::new(slots.clone(), bounds.delete_grace, walked.chain, settings.position);
         let writer = Writer::new(
             (shared.clone(), slots),
             guard.clone(),
@@ -148,13 +156,13 @@ impl Wal {
             &settings,
             first_slot,
         );
-        let ended = CancellationToken::new();
+        let (ended, tasks) = (CancellationToken::new(), Background::new());
         let writer = tokio::spawn(run(writer, shared.clone(), lease.clone(), ended.clone()));
-        let keeper = tokio::spawn(ended.clone().run_until_cancelled_owned(guard.keep_lease()));
-        let collector = tokio::spawn(ended.run_until_cancelled_owned(collector.run()));
-        let tasks = [writer.abort_handle(), keeper.abort_handle(), collector.abort_handle()];
-        let object = Object { held, serve_from: walked.serve_from, tasks };
-        Ok((Wal { shared, wal_id, lease, object: Some(object) }, walked.records))
+        let until_ended = |task| ended.clone().run_until_cancelled_owned(task).map(drop);
+        tasks.spawn("the keeper of the WAL's lease", until_ended(guard.keep_lease().boxed()));
+        tasks.spawn("the collector of the WAL", until_ended(collector.run().boxed()));
+        let object = Object { held, serve_from: walked.serve_from, writer: writer.abort_handle(), ended };
+        Ok((Wal { shared, wal_id, lease, object: Some(object), tasks }, walked.records))
     }
 
     /// Resolves once the lease of a predecessor that was fenced has run out: until then it may still answer.
@@ -174,7 +182,10 @@ impl Wal {
     /// The process dies.
     #[cfg(test)]
     pub(super) fn kill(&self) {
-        self.object.iter().flat_map(|object| &object.tasks).for_each(AbortHandle::abort);
+        if let Some(object) = &self.object {
+            object.writer.abort();
+            object.ended.cancel();
+        }
         self.lease.revoke();
     }
 }
@@ -192,17 +203,25 @@ pub async fn fence_object_wal(
     Ok(walked.records.len())
 }
 
-fn metadata_silent() -> WalOpenError {
-    let reason = format!("it did not answer within {:?}", recover::PATIENCE);
-    WalOpenError::Store { object: "metadata/".to_owned(), reason }
+/// Deletes, a grace from now, all that is left of object WALs that this broker had before this epoch, but for fences.
+/// For a broker that has a disk WAL now.
+pub async fn collect_object_wal(
+    (store, env, metrics): (Arc<dyn ObjectStore>, Env, WalMetrics),
+    (node_id, epoch): (i32, i64),
+    (request_timeout, grace): (Duration, Duration),
+) {
+    env.sleep(grace).await;
+    let slots = Arc::new(Slots::new(store, (node_id, Uuid::nil()), request_timeout, (env, metrics)));
+    // Every epoch before lies before the beginning of a WAL that there is not.
+    let chain = Chain { own: (epoch, 0), ..Chain::default() };
+    let (collector, _) = Collector::new(slots, Duration::ZERO, chain, WalPosition::default());
+    collector.run().await;
 }
 
 impl Drop for Object {
     fn drop(&mut self) {
         // The writer ends by itself, once what is queued is durable.
-        let [_, keeper, collector] = &self.tasks;
-        keeper.abort();
-        collector.abort();
+        self.ended.cancel();
     }
 }
 

@@ -128,9 +128,7 @@ impl Walk<'_> {
                         self.damaged(place, why)?;
                         self.pass_damaged(place).await?;
                     }
-                    Err(ReadError::Store(reason)) => {
-                        return Err(WalOpenError::Store { object: place.path().to_string(), reason });
-                    }
+                    Err(ReadError::Store(trouble)) => return Err(WalOpenError::Store(trouble.into())),
                 }
                 if self.at.epoch != epoch {
                     continue 'epoch;
@@ -271,9 +269,7 @@ impl Walk<'_> {
         // Its broker may run, and have put it only after it was looked for; or another one has taken over from here.
         match slots.read_surely(gap, RetryPolicy::within(PATIENCE)).await {
             Ok(None) => {}
-            Err(ReadError::Store(reason)) => {
-                return Err(WalOpenError::Store { object: gap.path().to_string(), reason });
-            }
+            Err(ReadError::Store(trouble)) => return Err(WalOpenError::Store(trouble.into())),
             Ok(Some(_)) | Err(ReadError::Damaged(_)) => return Ok(false),
         }
         self.refuse_if_superseded().await?;
@@ -352,16 +348,13 @@ impl Walk<'_> {
 
     /// Whether the fence is ours.
     async fn create_fence(&self, place: Place, fence: &Fence) -> Result<bool, WalOpenError> {
-        let nonce = self.slots.env.uuid();
+        let (nonce, began) = (self.slots.env.uuid(), self.slots.env.elapsed());
         let payload = slot::fence(place, nonce, self.next_sequence(), fence);
         let create = self.slots.create(place, nonce, payload);
         match tokio::time::timeout(PATIENCE, create).await {
             Ok(Created::Mine { .. }) => Ok(true),
             Ok(Created::Theirs(_) | Created::Damaged(_)) => Ok(false),
-            Err(_) => Err(WalOpenError::Store {
-                object: place.path().to_string(),
-                reason: format!("it could not be created within {PATIENCE:?}"),
-            }),
+            Err(_) => Err(self.slots.gave_up(began, "put", place.path().as_ref())),
         }
     }
 

@@ -2,8 +2,9 @@
 //! acknowledged once a successor serves.
 
 mod losses;
+mod stops;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -29,7 +30,7 @@ const LEASE: Duration = Duration::from_millis(3_000);
 
 /// What the metadata would hold: the newest registration, and how much of the WAL was given up.
 #[derive(Clone)]
-struct Registrar(Arc<Mutex<Registered>>);
+struct Registrar(Arc<Mutex<Registered>>, Arc<AtomicBool>);
 
 #[derive(Clone, Copy)]
 struct Registered {
@@ -42,7 +43,8 @@ struct Registered {
 impl Registrar {
     fn new() -> Registrar {
         let position = WalPosition { epoch: 0, slot: 0, lease_ms: LEASE.as_millis() as u64 };
-        Registrar(Arc::new(Mutex::new(Registered { epoch: -1, position, trimmed_to: 0, known_below: 0 })))
+        let held = Registered { epoch: -1, position, trimmed_to: 0, known_below: 0 };
+        Registrar(Arc::new(Mutex::new(held)), Arc::default())
     }
 
     fn register(&self) -> Registered {
@@ -51,11 +53,16 @@ impl Registrar {
         *held
     }
 
+    /// From now on the metadata does not answer, or does again.
+    fn silence(&self, silent: bool) {
+        self.1.store(silent, Ordering::SeqCst);
+    }
+
     fn newest(&self) -> AskNewest {
         let registrar = self.clone();
         Arc::new(move || {
-            let epoch = registrar.0.lock().epoch;
-            async move { Ok(registration(epoch)) }.boxed()
+            let (epoch, silent) = (registrar.0.lock().epoch, registrar.1.load(Ordering::SeqCst));
+            async move { if silent { std::future::pending().await } else { Ok(registration(epoch)) } }.boxed()
         })
     }
 }
@@ -144,8 +151,18 @@ impl World {
     }
 
     async fn slots(&self) -> usize {
-        let listed = self.store.list(None);
-        futures::StreamExt::collect::<Vec<_>>(listed).await.len()
+        self.epochs().await.len()
+    }
+
+    /// Of each object that is there.
+    async fn epochs(&self) -> Vec<i64> {
+        let listed = self.objects.list(None);
+        let objects = futures::StreamExt::collect::<Vec<_>>(listed).await;
+        let epoch = |name: &str| slot::Place::of_path(name).unwrap().0;
+        let mut epochs: Vec<_> =
+            objects.iter().map(|object| epoch(object.as_ref().unwrap().location.as_ref())).collect();
+        epochs.sort_unstable();
+        epochs
     }
 
     /// What an upload does: everything durable below is given up.
@@ -469,10 +486,34 @@ async fn what_is_trimmed_is_deleted_after_the_grace_and_fences_stay() {
     assert_eq!(last.replayed.len(), 3);
     world.trim(&last, trimmed_to + 3).await;
     world.env.sleep(world.grace * 2).await;
-    assert_eq!(world.slots().await, 4, "four fences");
+    assert_eq!(world.epochs().await, [0, 1, 2, 3], "four fences");
     last.wal.kill();
     let again = world.start().await;
-    assert!(again.replayed.is_empty());
-    let epochs: BTreeSet<i64> = (0..5).collect();
-    assert!(epochs.contains(&(again.epoch - 1)));
+    assert_eq!((again.epoch, again.replayed.len()), (5, 0));
+    assert_eq!(world.epochs().await, [0, 1, 2, 3, 4], "each leads to the next");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_with_a_disk_wal_deletes_what_an_object_wal_left_but_for_fences() {
+    let world = World::new(9);
+    for _ in 0..3 {
+        let mut running = world.start().await;
+        for _ in 0..4 {
+            running.append(&world.env);
+            running.all_durable().await;
+        }
+        running.wal.close().await;
+    }
+    assert_eq!(world.epochs().await.len(), 3 * 5 + 2);
+    // Of a broker that came after; it is none of this one's.
+    world.store.put(&world_path(4, 0), Bytes::from_static(b"records").into()).await.unwrap();
+    let metrics = StorageMetrics::register(&Registry::new()).unwrap();
+    let outside: (Arc<dyn ObjectStore>, _, _) = (world.store.clone(), world.env.clone(), metrics.wal);
+    let times = (Duration::from_secs(2), world.grace);
+    let begun = world.env.elapsed();
+    tokio::join!(collect_object_wal(outside, (NODE, 3), times), async {
+        world.env.sleep(world.grace - Duration::from_secs(1)).await;
+        assert_eq!(world.epochs().await.len(), 3 * 5 + 2 + 1, "within the grace");
+    });
+    assert_eq!((world.epochs().await, world.env.elapsed() - begun), (vec![0, 1, 4], world.grace));
 }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::super::frame::{ALIGN, Frame, FrameInfo, encode_front, seed};
 use super::super::{FencedBy, Replayed, WalRecord};
 
-const HEADER_BYTES: usize = 104;
+pub(super) const HEADER_BYTES: usize = 104;
 /// Where the header's own sum stands.
 const HEADER_CRC: usize = 100;
 const MAGIC: [u8; 8] = *b"TOWPSLT1";
@@ -177,6 +177,11 @@ pub(super) fn decode(place: Place, object: &[u8]) -> Result<Slot, &'static str> 
     Ok(Slot { nonce: header.nonce, synced_below: header.synced_below, content })
 }
 
+/// Whether this is a fence, of whichever place and WAL; `None`: it does not read.
+pub(super) fn is_fence(object: &[u8]) -> Option<bool> {
+    Header::read(object).ok().map(|(_, header, _)| header.kind == FENCE)
+}
+
 fn frames(place: Place, header: &Header, body: &[u8]) -> Result<Vec<Replayed>, &'static str> {
     let seed = place.seed();
     let mut position = 0;
@@ -229,6 +234,15 @@ impl Header {
 
     /// The header of the slot at `place`, and how long the body must be.
     fn decode(place: Place, object: &[u8]) -> Result<(Header, u64), &'static str> {
+        let (stands, header, body_bytes) = Header::read(object)?;
+        match stands == place {
+            true => Ok((header, body_bytes)),
+            false => Err("it belongs to another place or write-ahead log"),
+        }
+    }
+
+    /// Where a header says that it stands, itself, and how long the body must be.
+    fn read(object: &[u8]) -> Result<(Place, Header, u64), &'static str> {
         let bytes = object.first_chunk::<HEADER_BYTES>().ok_or("it is cut")?;
         let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
@@ -242,9 +256,6 @@ impl Header {
             epoch: u64_at(32) as i64,
             slot: u64_at(40),
         };
-        if stands != place {
-            return Err("it belongs to another place or write-ahead log");
-        }
         let header = Header {
             kind: bytes[8],
             nonce: uuid_at(48),
@@ -253,7 +264,7 @@ impl Header {
             body_crc: u32_at(76),
             synced_below: u64_at(88),
         };
-        Ok((header, u64_at(80)))
+        Ok((stands, header, u64_at(80)))
     }
 }
 

@@ -3,14 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use parking_lot::Mutex;
 use towpath_env::Env;
 use towpath_env::retry::RetryPolicy;
+use towpath_shared_log::advice;
 use uuid::Uuid;
 
 use super::slot::{self, Place, Slot};
 use crate::storage::metrics::WalMetrics;
+use crate::storage::wal::{StoreTrouble, WalOpenError};
 
 /// The slots of one WAL.
 pub(super) struct Slots {
@@ -18,6 +22,8 @@ pub(super) struct Slots {
     node_id: i32,
     wal_id: Uuid,
     request_timeout: Duration,
+    /// The last request that went wrong, and when.
+    trouble: Mutex<Option<(Duration, StoreTrouble)>>,
     pub env: Env,
     pub metrics: WalMetrics,
 }
@@ -28,7 +34,7 @@ pub(super) enum ReadError {
     /// It holds something else than a slot.
     Damaged(&'static str),
     /// The store failed; it may answer later.
-    Store(String),
+    Store(StoreTrouble),
 }
 
 /// What became of a slot that was to be created.
@@ -49,7 +55,7 @@ impl Slots {
         request_timeout: Duration,
         (env, metrics): (Env, WalMetrics),
     ) -> Slots {
-        Slots { store, node_id, wal_id, request_timeout, env, metrics }
+        Slots { store, node_id, wal_id, request_timeout, trouble: Mutex::default(), env, metrics }
     }
 
     /// The broker whose slots they are.
@@ -64,13 +70,27 @@ impl Slots {
 
     /// Reads a slot; `None`: nothing is there. One request.
     pub async fn read(&self, place: Place) -> Result<Option<Slot>, ReadError> {
-        let path = place.path();
-        let get = async { self.store.get(&path).await?.bytes().await };
-        match self.request("get", get).await {
-            Ok(object) => slot::decode(place, &object).map(Some).map_err(ReadError::Damaged),
-            Err(Failed::Store(StoreError::NotFound { .. })) => Ok(None),
-            Err(error) => Err(ReadError::Store(error.to_string())),
+        match self.get(place).await.map_err(ReadError::Store)? {
+            Some(object) => slot::decode(place, &object).map(Some).map_err(ReadError::Damaged),
+            None => Ok(None),
         }
+    }
+
+    /// Whether a fence is there, of whichever WAL; `None`: it is not known. One request.
+    pub async fn is_fence(&self, place: Place) -> Option<bool> {
+        self.get(place).await.ok()?.and_then(|object| slot::is_fence(&object))
+    }
+
+    async fn get(&self, place: Place) -> Result<Option<Bytes>, StoreTrouble> {
+        let path = place.path();
+        let get = async {
+            match self.store.get(&path).await {
+                Ok(found) => found.bytes().await.map(Some),
+                Err(StoreError::NotFound { .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        self.request("get", path.as_ref(), get).await
     }
 
     /// As [`Slots::read`], repeated for a while when the store fails.
@@ -95,11 +115,9 @@ impl Slots {
         loop {
             let began = self.env.elapsed();
             let put = self.store.put_opts(&path, payload.clone(), PutMode::Create.into());
-            match self.request("put", put).await {
+            match self.request("put", path.as_ref(), put).await {
                 Ok(_) => return Created::Mine { began },
-                Err(error) => {
-                    tracing::debug!(%path, %error, "a slot's outcome is not known: reading it back")
-                }
+                Err(trouble) => tracing::debug!(%trouble, "a slot's outcome is not known: reading it back"),
             }
             // "Already exists" too: S3 says so where two puts met and neither won, and a client below that repeats
             // a refused request may meet its own.
@@ -115,50 +133,76 @@ impl Slots {
     }
 
     /// Every slot of this broker that is there: epoch, slot and size. One listing.
-    pub async fn list(&self) -> Result<Vec<(i64, u64, u64)>, String> {
+    pub async fn list(&self) -> Result<Vec<(i64, u64, u64)>, StoreTrouble> {
         self.metrics.requests.with_label_values(&["list"]).inc();
-        let prefix = slot::prefix(self.node_id).into();
-        let listed = self.store.list(Some(&prefix)).try_filter_map(|object| async move {
+        let prefix = slot::prefix(self.node_id);
+        let folder = prefix.as_str().into();
+        let listed = self.store.list(Some(&folder)).try_filter_map(|object| async move {
             let place = Place::of_path(object.location.as_ref());
             Ok(place.map(|(epoch, slot)| (epoch, slot, object.size)))
         });
-        listed.try_collect().await.map_err(|error| error.to_string())
+        listed.try_collect().await.map_err(|error| trouble("list", &prefix, &error))
     }
 
     /// Deletes slots, in as few requests as the store allows. What is gone already is no failure.
-    pub async fn delete(&self, slots: Vec<(i64, u64)>) -> Result<(), String> {
+    pub async fn delete(&self, slots: &[(i64, u64)]) -> Result<(), StoreTrouble> {
         self.metrics.requests.with_label_values(&["delete"]).inc_by(slots.len() as u64);
-        let paths: Vec<_> =
-            slots.into_iter().map(|(epoch, slot)| Ok(self.place(epoch, slot).path())).collect();
+        let paths: Vec<_> = slots.iter().map(|(epoch, slot)| Ok(self.place(*epoch, *slot).path())).collect();
         let mut deleted = self.store.delete_stream(futures::stream::iter(paths).boxed());
         while let Some(deleted) = deleted.next().await {
             match deleted {
                 Ok(_) | Err(StoreError::NotFound { .. }) => {}
-                Err(error) => return Err(error.to_string()),
+                Err(error) => return Err(trouble("delete", &slot::prefix(self.node_id), &error)),
             }
         }
         Ok(())
     }
 
+    /// The last request that went wrong, if that was since then.
+    pub fn trouble_since(&self, then: Duration) -> Option<StoreTrouble> {
+        let last = self.trouble.lock();
+        last.as_ref().filter(|(at, _)| *at >= then).map(|(_, trouble)| trouble.clone())
+    }
+
+    /// A start has waited long enough: for this request, or for what went wrong last.
+    pub fn gave_up(&self, since: Duration, request: &'static str, object: &str) -> WalOpenError {
+        let silent = || {
+            let said = format!("not done within {:?}", self.env.elapsed() - since);
+            StoreTrouble { request, object: object.to_owned(), said, fix: SILENT }
+        };
+        WalOpenError::Store(self.trouble_since(since).unwrap_or_else(silent).into())
+    }
+
+    /// Remembers a request that went wrong.
+    pub fn note(&self, trouble: StoreTrouble) {
+        *self.trouble.lock() = Some((self.env.elapsed(), trouble));
+    }
+
     /// Runs one request within its time.
     async fn request<T>(
         &self,
-        kind: &str,
-        request: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, Failed> {
-        self.metrics.requests.with_label_values(&[kind]).inc();
-        match tokio::time::timeout(self.request_timeout, request).await {
-            Ok(answer) => answer.map_err(Failed::Store),
-            Err(_) => Err(Failed::Timeout(self.request_timeout)),
-        }
+        request: &'static str,
+        object: &str,
+        answer: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreTrouble> {
+        self.metrics.requests.with_label_values(&[request]).inc();
+        let trouble = match tokio::time::timeout(self.request_timeout, answer).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => trouble(request, object, &error),
+            Err(_) => {
+                let said = format!("no answer within {:?} (wal_request_timeout_ms)", self.request_timeout);
+                StoreTrouble { request, object: object.to_owned(), said, fix: SILENT }
+            }
+        };
+        self.note(trouble.clone());
+        Err(trouble)
     }
 }
 
-/// Why a request gave nothing.
-#[derive(Debug, thiserror::Error)]
-enum Failed {
-    #[error(transparent)]
-    Store(StoreError),
-    #[error("no answer within {0:?}")]
-    Timeout(Duration),
+/// What helps where nothing answers.
+pub(super) const SILENT: &str =
+    "look whether the store is up, and at AWS_ENDPOINT_URL, names, routes and firewalls in between";
+
+fn trouble(request: &'static str, object: &str, error: &StoreError) -> StoreTrouble {
+    StoreTrouble { request, object: object.to_owned(), said: advice::words(error), fix: advice::fix(error) }
 }

@@ -240,12 +240,13 @@ impl Writer {
         self.looked_at = now;
         let Some(oldest) = self.aboard.front() else { return Ok(()) };
         let waited = now.saturating_sub(oldest.began);
-        let waited_ms = waited.as_millis() as u64;
+        let last = self.slots.trouble_since(oldest.began).map(Box::new);
+        let unavailable = WalError::Unavailable { waited_ms: waited.as_millis() as u64, last };
         // A broker that stops does not wait for ever: what is not acknowledged may be lost.
         if self.closing && waited >= self.bounds.request_timeout * GIVE_UP_AFTER_REQUESTS {
-            return Err(WalError::Unavailable { waited_ms });
+            return Err(unavailable);
         }
-        self.shared.hold(WalError::Unavailable { waited_ms });
+        self.shared.hold(unavailable);
         Ok(())
     }
 
@@ -259,10 +260,9 @@ impl Writer {
             queue.trim_below
         };
         let mut held = self.held.lock();
-        let gone = held.trim(below);
+        held.trim(below);
         self.slots.metrics.slots.set(held.len() as i64);
-        // Without a collector the next start finds them.
-        let _ = self.trimmed.send(gone);
+        self.trimmed.send_replace(held.position(below));
     }
 
     fn is_done(&self) -> bool {

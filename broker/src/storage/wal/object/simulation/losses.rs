@@ -1,6 +1,5 @@
 //! Slots and fences that somebody damaged or deleted: what was acknowledged behind them comes back or is told as lost.
 
-use super::super::slot;
 use super::*;
 
 /// A start that is refused: which slot it names.
