@@ -54,7 +54,8 @@ pub struct StorageConfig {
     pub snapshot_inline_bytes_max: usize,
     /// Most bytes of segments that merging holds in memory at once.
     pub merge_bytes_max: usize,
-    /// What merging makes runs of one partition grow to; from half of it on they are left alone.
+    /// What merging makes runs of one partition grow to; from half of it on they are left alone. By default that is
+    /// what one read-ahead asks for: a longer run would save no request, and cost a read and a write of all of it.
     pub merge_run_bytes: usize,
     /// So many layers of objects (as uploads left them) are merged at once at most; below two, none.
     pub merge_layers_max: usize,
@@ -114,8 +115,8 @@ impl StorageConfig {
             block_cache_bytes_max: 64 * MIB,
             read_ahead_bytes: 4 * MIB,
             snapshot_inline_bytes_max: 64 * 1024,
-            merge_bytes_max: 64 * MIB,
-            merge_run_bytes: 16 * MIB,
+            merge_bytes_max: 96 * MIB,
+            merge_run_bytes: 8 * MIB,
             merge_layers_max: 5,
             merge_generations_max: 2,
             sweep_at_start: true,
