@@ -10,6 +10,7 @@
 mod contender;
 mod cores;
 mod device;
+mod floor;
 mod load;
 mod memory;
 mod options;

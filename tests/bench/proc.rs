@@ -1,13 +1,16 @@
 //! What Linux knows of a process: CPU time and resident memory, from `/proc`.
 
+use std::fmt::Display;
+
 use anyhow::{Context, Result};
 
 /// `USER_HZ`, which Linux fixes at 100 for what it shows to programs.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// CPU-seconds of all threads of a process since its start, user and system.
-pub fn cpu_seconds(process_id: u32) -> Result<f64> {
-    let path = format!("/proc/{process_id}/stat");
+/// CPU-seconds since its start, user and system, of all threads of a process, by its id; of the thread that asks, by
+/// `thread-self`.
+pub fn cpu_seconds(whose: impl Display) -> Result<f64> {
+    let path = format!("/proc/{whose}/stat");
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
     parse_cpu_seconds(&text).with_context(|| format!("{path} is not as proc(5) says: {text}"))
 }

@@ -1,19 +1,21 @@
 //! Consumers that were away: what they read is neither in the broker's memory nor in the page cache.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use futures::future::{LocalBoxFuture, try_join_all};
 use towpath_env::Env;
 
+use super::super::floor;
 use super::super::load::batches::Batches;
 use super::super::load::fetch::Reader;
-use super::super::memory::drop_cached;
-use super::super::results::{Metric, Values};
+use super::super::memory::{self, drop_cached};
+use super::super::results::{Metric, Values, Who};
 use super::super::turn::{Turn, values};
-use super::{BATCH_BYTES, BROKERS, PARTITIONS, RECORD_BYTES, Scenario};
+use super::{BATCH_BYTES, PARTITIONS, RECORD_BYTES, Scenario};
 
 /// Each reads two of the six partitions.
 const CONSUMERS: i32 = 3;
 const OTHER: &str = "catch-up-other";
+const WHO: &[Who] = &[Who::Towpath, Who::Kafka, Who::Device];
 
 pub const SCENARIO: Scenario = Scenario {
     name: "catch-up",
@@ -21,8 +23,9 @@ pub const SCENARIO: Scenario = Scenario {
     about: "1 GB lies in six partitions; another 1 GB was written to another topic after it, so that no broker holds \
             the end of the first in memory. All the broker's files are synced and taken out of the page cache \
             (posix_fadvise); then three consumers read two partitions each from the beginning. Then they read it \
-            again, from the page cache.",
-    who: BROKERS,
+            again, from the page cache. The device: what the kernel takes of one thread that reads a file out of the \
+            page cache, sends it, and does nothing else; Kafka has the kernel send from there (sendfile).",
+    who: WHO,
     metrics: &[
         Metric::more("cold_mb_s", "from the disk, MB/s"),
         Metric::less("cold_cpu_s_per_gb", "from the disk, broker CPU-s per GB"),
@@ -36,7 +39,17 @@ pub const SCENARIO: Scenario = Scenario {
 };
 
 fn run<'a>(turn: &'a mut Turn<'_>) -> LocalBoxFuture<'a, Result<Values>> {
-    Box::pin(measure(turn))
+    match turn.who {
+        Who::Device => Box::pin(device(turn)),
+        _ => Box::pin(measure(turn)),
+    }
+}
+
+async fn device(turn: &Turn<'_>) -> Result<Values> {
+    let (folder, bytes) = (turn.scratch.to_owned(), turn.sizes.bulk_mb as usize * 1_000_000);
+    memory::sync(&folder).await?;
+    let took = tokio::task::spawn_blocking(move || floor::catch_up(&folder, bytes));
+    Ok(values([("warm_cpu_s_per_gb", took.await.context("the device's thread")??)]))
 }
 
 async fn measure(turn: &Turn<'_>) -> Result<Values> {
