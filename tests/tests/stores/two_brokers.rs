@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use towpath_env::Env;
 use towpath_tests::crash::check::check;
 use towpath_tests::crash::load::{Load, LoadSpec, make_topic};
 use towpath_tests::crash::reader::{Read, read_back};
@@ -12,8 +11,6 @@ use towpath_tests::folder::Folder;
 use towpath_tests::wait;
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// Longer than what an answer under way needs.
-const SETTLED: Duration = Duration::from_millis(500);
 const LEASE: &str = "storage: { wal_lease_ms: 1000 }\n";
 /// What the first one says.
 const REASON: &str = "has taken over from this broker";
@@ -38,32 +35,33 @@ async fn a_paused_broker_that_another_took_over_from_acknowledges_nothing_more_a
         idempotent_producers: 2,
         rate: 2_000,
     };
-    let load = Load::start(&spec).unwrap();
+    let mut load = Load::start(&spec).unwrap();
     let acked = wait::until("acknowledgements", LIMIT, async || Ok((load.acked() > 2_000).then_some(())));
     acked.await.unwrap();
 
     first.running().unwrap().pause().unwrap();
-    let mut before = load.acked();
-    let still = wait::until("acknowledgements to stop", LIMIT, async || {
-        Env::real().sleep(SETTLED).await;
-        let now = load.acked();
-        Ok((std::mem::replace(&mut before, now) == now).then_some(()))
-    });
-    still.await.unwrap();
     second.start().await.unwrap();
     let read = read_back(&second.bootstrap(), 2, BTreeMap::new()).await.unwrap();
     let findings = check(&load.ledgers(), &read);
     assert!(findings.none(), "{findings:?}");
 
     first.running().unwrap().resume().unwrap();
-    let status = first.ended(LIMIT).await.unwrap();
-    assert_eq!((status.code(), load.acked()), (Some(1), before));
+    assert_eq!(first.ended(LIMIT).await.unwrap().code(), Some(1));
     let log = std::fs::read_to_string(first.log_path()).unwrap();
     let said = log.lines().find(|line| line.contains(REASON)).unwrap_or_default();
     assert!(said.contains(&second.bootstrap()) && said.contains("node_id"), "{said}");
     let again = read_back(&second.bootstrap(), 2, BTreeMap::new()).await.unwrap();
     let records = |read: &Read| read.values().map(|partition| partition.records.len()).sum::<usize>();
     assert_eq!(records(&again), records(&read), "nothing of the first came behind the takeover");
-    second.stop().await.unwrap();
-    assert_eq!(second.undeclared_problems(&[]).unwrap(), Vec::<String>::new());
+
+    // The producers know the first one's address alone. What it acknowledged at the very end, and should not have, would
+    // be at the offset of another record now.
+    first.start().await.unwrap();
+    load.finish().await.unwrap();
+    let read = read_back(&first.bootstrap(), 2, BTreeMap::new()).await.unwrap();
+    let findings = check(&load.ledgers(), &read);
+    assert!(findings.none(), "{findings:?}");
+    first.stop().await.unwrap();
+    // Nobody asked it anything since, so it has not looked.
+    second.kill().await.unwrap();
 }

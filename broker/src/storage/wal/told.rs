@@ -22,10 +22,14 @@ impl Told {
         *self.durable.lock()
     }
 
-    /// Resolves once this mark is durable.
+    /// Resolves once this mark is durable. Panics when it never will be.
     pub async fn durable(&self, mark: i64) {
         let mut changed = self.changed.subscribe();
-        changed.wait_for(|durable| *durable >= mark).await.unwrap();
+        tokio::select! {
+            biased;
+            durable = changed.wait_for(|durable| *durable >= mark) => drop(durable.unwrap()),
+            error = self.failed() => panic!("durable up to {}, not {mark}: {error}", self.mark()),
+        }
     }
 
     /// Resolves once it is told that the WAL has failed.

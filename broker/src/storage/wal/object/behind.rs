@@ -3,8 +3,8 @@
 //! Slots are created in any order, and those behind the first gap were never acknowledged. But a gap that somebody
 //! made by deleting a slot looks the same. So a walk believes in it only if nothing behind it says otherwise:
 //!
-//! - a slot of the same epoch that knows of records as durable which the walk has not seen, a fence that was put
-//!   behind the last slot, or the word of a broker that closed,
+//! - a slot of the same epoch that knows of records as durable which the walk has not seen, or a fence that was put
+//!   behind the last slot,
 //! - slots of a later epoch, whose broker has come through here and left a fence.
 
 use std::collections::BTreeMap;
@@ -93,7 +93,6 @@ impl Behind {
             };
             let says = match found.content {
                 Content::Fence(fence) if !fence.ahead => "a fence, put behind the last slot".to_owned(),
-                Content::Closed => "its broker's last word, put behind the last slot".to_owned(),
                 _ if found.synced_below > expected => {
                     format!("records {expected} to {} were acknowledged before it", found.synced_below - 1)
                 }

@@ -111,6 +111,17 @@ async fn who_came_up_behind_a_damaged_fence_and_wrote_nothing_yet_is_fenced_too(
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_nobody_knows_how_many_records_are_lost_no_number_of_theirs_is_given_again() {
+    let world = World::new(3);
+    life(&world, 3).await;
+    assert_eq!(damage(&world, 0, 2).await, refused(&world).await);
+    let two = world.open_in_spite(world.registrar.register()).await;
+    assert_eq!(sequences(&two), [0, 1]);
+    assert!(two.wal.next_sequence() > u64::from(u32::MAX), "a slot holds fewer");
+    goes_on(&world, two).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slot_that_was_deleted_is_named_and_not_taken_for_the_end() {
     for gone in [0, 1, 3] {
         let world = World::new(7);
@@ -138,6 +149,23 @@ async fn a_slot_deleted_before_a_fence_is_not_taken_for_the_end_though_nobody_wr
         assert_eq!(three.wal.next_sequence(), 3, "the fence knows how many there were");
         goes_on(&world, three).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_last_word_deleted_before_a_fence_is_missed_too_or_who_wrote_behind_it_would_not_be_fenced() {
+    let world = World::new(7);
+    let mut one = world.start().await;
+    one.append(&world.env);
+    one.wal.close().await;
+    let mut two = world.start().await;
+    let path = remove(&world, 0, 1).await;
+    assert_eq!(refused(&world).await, path);
+    let three = world.open_in_spite(world.registrar.register()).await;
+    assert_eq!(three.replayed, one.appended);
+    silence(&two);
+    two.append(&world.env);
+    assert!(matches!(two.wal.failed().await, WalError::Fenced(_)));
+    goes_on(&world, three).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,14 +11,29 @@ async fn long_idle(world: &World) -> Running {
     one
 }
 
+/// Why no more is taken, once that is so.
+async fn held(world: &World, running: &Running) -> WalError {
+    let held = async {
+        loop {
+            match running.wal.accepting() {
+                Ok(()) => world.env.sleep(Duration::from_millis(100)).await,
+                Err(why) => return why,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), held).await.expect("it is noticed in time")
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stop_ends_while_the_metadata_does_not_answer_and_acknowledges_nothing_unproved() {
     let world = World::new(4);
     let mut one = long_idle(&world).await;
     world.registrar.silence(true);
     one.append(&world.env);
+    // It waits for the metadata already when it is told to stop.
+    held(&world, &one).await;
     let begun = world.env.elapsed();
-    one.wal.close().await;
+    tokio::time::timeout(Duration::from_secs(60), one.wal.close()).await.expect("it ends");
     assert!(world.env.elapsed() - begun <= Duration::from_secs(12), "{:?}", world.env.elapsed() - begun);
     assert_eq!(one.acknowledged().len(), 1);
     assert!(matches!(one.told.failed().await, WalError::Unavailable { .. }));
@@ -30,9 +45,7 @@ async fn while_the_metadata_does_not_answer_nothing_more_is_taken_and_then_all_o
     let mut one = long_idle(&world).await;
     world.registrar.silence(true);
     one.append(&world.env);
-    while one.wal.accepting().is_ok() {
-        world.env.sleep(Duration::from_millis(100)).await;
-    }
+    held(&world, &one).await;
     assert_eq!(one.acknowledged().len(), 1);
     // Whoever is asked and silent stays so; the successor's fence ends the wait.
     world.registrar.silence(false);
@@ -65,10 +78,7 @@ async fn what_the_store_said_last_is_told_with_its_request_and_what_to_do() {
         let mut one = world.start().await;
         world.store.set_faults(faults);
         one.append(&world.env);
-        while one.wal.accepting().is_ok() {
-            world.env.sleep(Duration::from_millis(100)).await;
-        }
-        let told = one.wal.accepting().unwrap_err().to_string();
+        let told = held(&world, &one).await.to_string();
         let slot = "wal/1/00000000000000000000/00000000000000000000: ";
         let found = |told: &str| told.contains(slot) && told.contains(said) && told.contains(fix);
         assert!(found(&told) && told.contains("nothing durable for"), "{told}");
