@@ -18,10 +18,12 @@ mod probe;
 mod read;
 #[cfg(test)]
 mod simulation;
+mod staged;
 mod tail;
 
 pub use error::{ErrorKind, LogError, StoreError};
 pub use log::{Appended, LogOptions, SharedLog};
 pub use open::{open_store, open_store_in};
 pub use probe::probe;
+pub use staged::remove_staged;
 pub use tail::{Polling, Tail};

@@ -123,6 +123,7 @@ impl Broker {
             address
         });
         front.spawn("the listener", listener.run(socket));
+        front.spawn("the removal of what puts left", remove_staged(Arc::clone(&shared)));
         tracing::info!(%address, node = shared.config.node_id, store = shared.store_url, "broker ready");
         Ok(Broker { shared, address, http_address, connections, listener: front, pages })
     }
@@ -172,6 +173,17 @@ impl Broker {
         shared.stopped.cancel();
         pages.ended().await;
         tracing::info!("broker stopped");
+    }
+}
+
+/// Frees what crashes left in a store that is a folder.
+async fn remove_staged(shared: Arc<Shared>) {
+    match towpath_shared_log::remove_staged(&shared.store_url, &shared.env).await {
+        Ok(0) => {}
+        Ok(files) => tracing::info!(files, "what puts left that never ended is removed from the store"),
+        Err(error) => {
+            tracing::info!(%error, "what puts may have left in the store is looked for at the next start")
+        }
     }
 }
 

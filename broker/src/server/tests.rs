@@ -29,6 +29,21 @@ pub(crate) async fn broker(limits: Limits) -> (Broker, TempDir) {
     (Broker::start(config, Env::real()).await.unwrap(), directory)
 }
 
+#[tokio::test]
+async fn a_start_frees_what_a_crash_left_of_a_put_in_a_folder() {
+    let directory = tempfile::tempdir().unwrap();
+    let left = directory.path().join("store/segments/object#1");
+    std::fs::create_dir_all(left.parent().unwrap()).unwrap();
+    std::fs::File::create(&left).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    let config = BrokerConfig {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        data: directory.path().to_owned(),
+        ..BrokerConfig::default()
+    };
+    Broker::start(config, Env::real()).await.unwrap().stop().await;
+    assert!(!left.exists());
+}
+
 /// A connection that sends what no well-kept client would.
 pub(crate) struct RawClient {
     socket: TcpStream,

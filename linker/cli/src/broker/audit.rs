@@ -26,7 +26,7 @@ pub struct Arguments {
     /// Read every byte of every segment and check it
     #[arg(long)]
     checksums: bool,
-    /// How long an object may be there without anything that refers to it (the broker's delete_grace_ms)
+    /// The broker's delete_grace_ms: an object that nothing refers to may be there for twice as long
     #[arg(long, value_name = "MS", default_value_t = 600_000)]
     grace_ms: u64,
     /// Print one JSON document

@@ -237,3 +237,17 @@ async fn small_ranges_are_joined_by_a_pass_though_nothing_changes_in_them_and_la
     compact(&world).await;
     assert_eq!(ranges()[..2], after[..2], "nothing is written over and over");
 }
+
+#[tokio::test]
+async fn a_broker_that_another_took_over_from_compacts_nothing_more() {
+    let world = World::with(&EAGER, small).await;
+    produce(&world, &[1, 1, 2]).await;
+    world.upload().await;
+    let (store, env) = (world.store.clone(), world.env.clone());
+    let other = crate::metadata::Metadata::open(store, env, 1).await.unwrap();
+    let own = crate::metadata::BrokerRegistered { node_id: 1, host: "other".to_owned(), port: 9, rack: None };
+    other.propose(own.into()).await.unwrap();
+    compact(&world).await;
+    assert_eq!(other.refresh().await.unwrap().partition(TOPIC, 0).unwrap().compacted_to, 0);
+    assert!(world.partitions.failed().await.to_string().contains("other:9"));
+}
