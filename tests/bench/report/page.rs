@@ -55,7 +55,8 @@ fn opening(run: &Run) -> String {
          ![How many times better](benchmarks/ratios.svg)\n\n![Latencies](benchmarks/latency.svg)\n\n\
          Towpath {} ({} write-ahead log, {} store) and Apache Kafka {} on {}, in one run of {:.0} minutes on one\n\
          machine: {}, {} cores, {} GB of memory, Linux {}, {}. All figures are in\n\
-         [`benchmarks/results.json`](benchmarks/results.json), from which this page and its plots are made.\n",
+         [`benchmarks/results.json`](benchmarks/results.json), from which this page and its plots are made. What limits\n\
+         them, and what was tried, is in [performance.md](performance.md).\n",
         setup.towpath,
         setup.wal,
         setup.store,
