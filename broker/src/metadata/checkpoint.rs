@@ -162,7 +162,7 @@ mod tests {
         let topic_id = straight.topic("orders").unwrap().id;
         let entries: [Entry; 4] = [
             commit(77, &[(topic_id, 0, 500, 599)]).into(),
-            LogStartAdvanced { topic_id, partition: 0, offset: 550 }.into(),
+            LogStartAdvanced { node_id: 1, epoch: 0, topic_id, partition: 0, offset: 550 }.into(),
             PartitionsAdded { topic_id, total: 9 }.into(),
             commit(77, &[(topic_id, 0, 600, 699)]).into(),
         ];

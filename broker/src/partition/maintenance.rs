@@ -10,7 +10,7 @@ use futures::future::join_all;
 use super::collect::Collector;
 use super::registry::Inner;
 use super::{Partition, Shared};
-use crate::metadata::{BrokerImage, SegmentRange};
+use crate::metadata::{BrokerImage, Image, SegmentRange};
 use crate::storage::FencedBy;
 
 impl Inner {
@@ -59,6 +59,13 @@ impl Inner {
     }
 }
 
+/// Who has taken over from this registration of the broker, by this image.
+pub(super) fn successor(image: &Image, node_id: i32, epoch: i64) -> Option<FencedBy> {
+    let BrokerImage { host, port, epoch, .. } =
+        image.brokers.get(&node_id).filter(|broker| broker.epoch != epoch)?;
+    Some(FencedBy { node_id, epoch: *epoch, address: format!("{host}:{port}") })
+}
+
 impl Shared {
     /// Whether another broker runs under this id, by the metadata as they are now, or nobody can say. What is found here
     /// first ends the WAL, and with it the broker.
@@ -68,11 +75,10 @@ impl Shared {
         }
         let node_id = self.config.node_id;
         match self.metadata.refresh().await {
-            Ok(image) => match image.brokers.get(&node_id).filter(|broker| broker.epoch != self.epoch) {
+            Ok(image) => match successor(&image, node_id, self.epoch) {
                 None => false,
-                Some(BrokerImage { host, port, epoch, .. }) => {
-                    let address = format!("{host}:{port}");
-                    self.wal.fenced(FencedBy { node_id, epoch: *epoch, address });
+                Some(by) => {
+                    self.wal.fenced(by);
                     true
                 }
             },

@@ -59,10 +59,10 @@ pub(crate) use validate::{DECOMPRESSED_BYTES_MAX, refuse};
 pub(crate) use wal_entry::WalEntry;
 
 use crate::metadata::config::TopicSettings;
-use crate::metadata::entry::{Entry, LogStartAdvanced};
-use crate::metadata::{MirrorState, TopicImage};
+use crate::metadata::entry::{Entry, LogStartAdvanced, Rejection};
+use crate::metadata::{MirrorState, ProposeError, TopicImage};
 use crate::mirror::MirrorStatus;
-use crate::storage::{Owner, WalError};
+use crate::storage::{FencedBy, Owner, WalError};
 
 /// The state of a mirror topic whose producers have moved: an ordinary topic again.
 const MIRROR_PROMOTED: &str = "promoted";
@@ -224,8 +224,14 @@ impl Partition {
             image.partition(topic_id, partition).is_some_and(|held| held.log_start >= offset)
         };
         if !known(&self.shared.metadata.image()) {
-            let entry = LogStartAdvanced { topic_id, partition, offset };
+            let (node_id, epoch) = (self.shared.config.node_id, self.shared.epoch);
+            let entry = LogStartAdvanced { node_id, epoch, topic_id, partition, offset };
             let proposed = self.shared.metadata.propose(Entry::LogStartAdvanced(entry)).await;
+            if let Err(ProposeError::Rejected(Rejection::Fenced { held, address, .. })) = proposed {
+                let by = FencedBy { node_id, epoch: held, address };
+                self.shared.wal.fenced(by.clone());
+                return Err(WalError::Fenced(by).into());
+            }
             if let Err(error) = proposed
                 && !known(&self.shared.metadata.image())
             {

@@ -10,6 +10,7 @@ use towpath_env::Env;
 use towpath_wire::batch::Batch;
 use uuid::Uuid;
 
+use super::maintenance::successor;
 use super::registry::{Inner, Partitions};
 use super::snapshot::Snapshot;
 use super::{Partition, Shared, State, WalEntry, WalPlace};
@@ -39,8 +40,8 @@ pub enum OpenError {
         /// What is wrong.
         reason: String,
     },
-    /// The metadata could not be written.
-    #[error("the WAL could not be bound to the store: {0}")]
+    /// The metadata could not be read or written.
+    #[error("the partitions do not open with the metadata: {0}")]
     Metadata(String),
     /// Two storages in one process share a metrics registry.
     #[error("metrics: {0}; fix: give each broker a registry of its own")]
@@ -66,6 +67,8 @@ impl Partitions {
         let former = place.former_object_wal(&config, own.epoch, outside.clone());
         let (wal, records) = place.open(&config, (&metadata, &own), (&image, &snapshot), outside).await?;
         let wal_id = wal.id();
+        // Until the fence stood a predecessor may have served: what its clients changed belongs to what it acknowledged.
+        let image = image_behind_the_fence(&metadata, (config.node_id, own.epoch)).await?;
 
         let mut logs = restore(&image, snapshot, wal_id);
         for record in records {
@@ -90,6 +93,18 @@ impl Partitions {
         inner.tasks.spawn("compaction", inner.clone().compact());
         inner.tasks.spawn("merging", inner.clone().merge());
         Ok(Partitions { inner })
+    }
+}
+
+/// The metadata at the end of their log, if this broker is still the newest of its id: then the snapshot is too.
+async fn image_behind_the_fence(
+    metadata: &Metadata,
+    (node_id, epoch): (i32, i64),
+) -> Result<Arc<Image>, OpenError> {
+    let image = metadata.refresh().await.map_err(|error| OpenError::Metadata(error.to_string()))?;
+    match successor(&image, node_id, epoch) {
+        None => Ok(image),
+        Some(by) => Err(WalOpenError::Superseded(by).into()),
     }
 }
 

@@ -29,6 +29,7 @@ mod replace;
 mod requests;
 mod rules;
 mod stops;
+mod takeover;
 
 /// A broker's storage whose process can be restarted.
 pub(crate) struct World {

@@ -291,7 +291,7 @@ mod tests {
                 replaced: vec![object],
             }
             .into(),
-            LogStartAdvanced { topic_id: id, partition: 1, offset: i64::MAX }.into(),
+            LogStartAdvanced { node_id: 1, epoch: 0, topic_id: id, partition: 1, offset: i64::MAX }.into(),
             LeaderEpochRaised { topic_id: id, partition: 1, epoch: 4, start_offset: 5 }.into(),
             BrokerRegistered { node_id: 1, host: "h".into(), port: 9092, rack: None }.into(),
             ProducerIdsTaken { from: 1, up_to: 2 }.into(),

@@ -9,8 +9,14 @@ use super::Rejection;
 use crate::metadata::image::Image;
 
 /// Moves a partition's log start forward; ranges wholly before it leave the index. Repeating it is no error.
+///
+/// Only the newest registration of a broker may: one that was taken over may have more in its log than its successor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogStartAdvanced {
+    /// The broker that serves the partition.
+    pub node_id: i32,
+    /// Its registration.
+    pub epoch: i64,
     /// The topic.
     pub topic_id: Uuid,
     /// The partition.
@@ -21,6 +27,7 @@ pub struct LogStartAdvanced {
 
 impl LogStartAdvanced {
     pub(super) fn apply(&self, image: &mut Image) -> Result<(), Rejection> {
+        image.check_epoch(self.node_id, self.epoch)?;
         let (topic_id, partition) = (self.topic_id, self.partition);
         if !image.topics_by_id.contains_key(&topic_id) {
             return Err(Rejection::UnknownTopic(topic_id));

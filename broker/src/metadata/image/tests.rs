@@ -60,7 +60,7 @@ pub(crate) fn busy_image() -> Image {
         mirror.into(),
         commit(77, &[(orders, 0, 0, 99), (orders, 1, 0, 49)]).into(),
         commit(77, &[(orders, 0, 100, 499)]).into(),
-        LogStartAdvanced { topic_id: orders, partition: 1, offset: 20 }.into(),
+        LogStartAdvanced { node_id: 1, epoch: 0, topic_id: orders, partition: 1, offset: 20 }.into(),
         CompactionAdvanced { topic_id: orders, partition: 1, offset: 30 }.into(),
         LeaderEpochRaised { topic_id: orders, partition: 2, epoch: 3, start_offset: 0 }.into(),
         ConfigsAltered { resource, set, removed: Vec::new() }.into(),
@@ -134,8 +134,10 @@ fn an_object_is_deleted_only_when_nothing_points_to_it_and_never_comes_back() {
     assert_eq!(image.objects[&object].live_ranges, 2);
     let refused = apply(&mut image, ObjectBarred { object });
     assert!(matches!(refused, Err(Rejection::ObjectInUse { live_ranges: 2, .. })));
-    apply(&mut image, LogStartAdvanced { topic_id: orders, partition: 0, offset: 100 }).unwrap();
-    apply(&mut image, LogStartAdvanced { topic_id: orders, partition: 1, offset: 50 }).unwrap();
+    apply(&mut image, LogStartAdvanced { node_id: 1, epoch: 0, topic_id: orders, partition: 0, offset: 100 })
+        .unwrap();
+    apply(&mut image, LogStartAdvanced { node_id: 1, epoch: 0, topic_id: orders, partition: 1, offset: 50 })
+        .unwrap();
     assert_eq!(image.objects[&object].live_ranges, 0);
     assert!(matches!(apply(&mut image, ObjectDeleted { object }), Err(Rejection::ObjectNotBarred(_))));
     apply(&mut image, ObjectBarred { object }).unwrap();
@@ -188,9 +190,10 @@ fn a_merge_replaces_whole_runs_and_skips_what_has_changed_since() {
 fn log_starts_boundaries_of_compaction_and_leader_epochs_only_rise() {
     let mut image = busy_image();
     let topic_id = Uuid::from_u128(1);
-    let back = apply(&mut image, LogStartAdvanced { topic_id, partition: 1, offset: 19 });
+    let back =
+        apply(&mut image, LogStartAdvanced { node_id: 1, epoch: 0, topic_id, partition: 1, offset: 19 });
     assert!(matches!(back, Err(Rejection::LogStartBackward { held: 20, .. })));
-    apply(&mut image, LogStartAdvanced { topic_id, partition: 1, offset: 20 }).unwrap();
+    apply(&mut image, LogStartAdvanced { node_id: 1, epoch: 0, topic_id, partition: 1, offset: 20 }).unwrap();
     let advance = |offset| CompactionAdvanced { topic_id, partition: 1, offset };
     let back = apply(&mut image, advance(29));
     assert!(matches!(back, Err(Rejection::CompactionBackward { held: 30, .. })));
@@ -239,6 +242,9 @@ fn what_a_broker_writes_after_another_came_up_under_its_id_takes_no_effect() {
     assert_eq!(apply(&mut image, trimmed(0, 10, 8)), fenced);
     assert_eq!(apply(&mut image, bound(Uuid::from_u128(9), Some(Uuid::from_u128(8)))), fenced);
     assert_eq!(apply(&mut image, WalSealed { node_id: 1, epoch: 0, end: 7 }), fenced);
+    let start = |epoch| LogStartAdvanced { node_id: 1, epoch, topic_id: orders, partition: 1, offset: 30 };
+    assert_eq!(apply(&mut image, start(0)), fenced);
+    apply(&mut image, start(1)).unwrap();
     apply(&mut image, trimmed(1, 10, 8)).unwrap();
     assert_eq!(image.wal(1).unwrap().trimmed_to, 8);
 }

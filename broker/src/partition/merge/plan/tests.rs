@@ -128,7 +128,7 @@ proptest! {
         let mut image = uploaded(&uploads);
         for (at, offset) in starts {
             let (topic_id, partition) = (TOPICS[at % 2], (at / 2) as i32);
-            let _ = image.apply(&LogStartAdvanced { topic_id, partition, offset }.into());
+            let _ = image.apply(&LogStartAdvanced { node_id: 1, epoch: 0, topic_id, partition, offset }.into());
         }
         let before = contents(&image);
         let mut number = 0;
