@@ -36,6 +36,8 @@ pub struct Faults {
     pub silences: u32,
     /// Every other request waits up to this long before, and again after, it takes effect.
     pub delay_max: Duration,
+    /// A listing takes so long; halfway it takes effect.
+    pub listing: Duration,
     /// Treats every put-if-absent as a plain put.
     pub ignores_conditions: bool,
     /// Looks whether an object is there, and then writes it: two puts-if-absent that meet both succeed.
@@ -58,6 +60,7 @@ impl Faults {
         own_conflicts: 0,
         silences: 0,
         delay_max: Duration::ZERO,
+        listing: Duration::ZERO,
         ignores_conditions: false,
         looks_before_it_writes: false,
         ignores_ranges: false,
@@ -74,6 +77,7 @@ impl Faults {
         own_conflicts: 50,
         silences: 10,
         delay_max: Duration::from_millis(200),
+        listing: Duration::ZERO,
         ignores_conditions: false,
         looks_before_it_writes: false,
         ignores_ranges: false,
@@ -164,6 +168,33 @@ impl FaultyStore {
         if !delay.is_zero() {
             self.env.sleep(delay).await;
         }
+    }
+
+    /// A listing, which takes effect when `list` is called.
+    fn listing(
+        &self,
+        list: impl FnOnce() -> BoxStream<'static, Result<ObjectMeta>> + Send + 'static,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.requests.lock().lists += 1;
+        let faults = self.faults();
+        if faults.hides_from_listings {
+            return futures::stream::empty().boxed();
+        }
+        if let Fate::Refused = self.fate() {
+            return futures::stream::once(async { Err(broken("503 Slow Down")) }).boxed();
+        }
+        let half = faults.listing / 2;
+        if half.is_zero() {
+            return list();
+        }
+        let env = self.env.clone();
+        let listed = async move {
+            env.sleep(half).await;
+            let listed = list().collect::<Vec<_>>().await;
+            env.sleep(half).await;
+            futures::stream::iter(listed)
+        };
+        futures::stream::once(listed).flatten().boxed()
     }
 
     /// The fate of a request that changes nothing.
@@ -259,14 +290,17 @@ impl ObjectStore for FaultyStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.requests.lock().lists += 1;
-        if self.faults().hides_from_listings {
-            return futures::stream::empty().boxed();
-        }
-        match self.fate() {
-            Fate::Refused => futures::stream::once(async { Err(broken("503 Slow Down")) }).boxed(),
-            _ => self.inner.list(prefix),
-        }
+        let (inner, prefix) = (self.inner.clone(), prefix.cloned());
+        self.listing(move || inner.list(prefix.as_ref()))
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        let (inner, prefix, offset) = (self.inner.clone(), prefix.cloned(), offset.clone());
+        self.listing(move || inner.list_with_offset(prefix.as_ref(), &offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

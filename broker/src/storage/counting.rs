@@ -111,6 +111,27 @@ impl CountingStore {
         self.metrics.answered(labels, &result, self.env.elapsed() - began, bytes);
         result
     }
+
+    fn counted_list(
+        &self,
+        prefix: Option<&Path>,
+        listed: BoxStream<'static, Result<ObjectMeta>>,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        // S3 gives a thousand names with one request.
+        let (kind, metrics, mut seen) = (kind_of(prefix), self.metrics.clone(), 0_usize);
+        metrics.asked([kind, "list"], 1);
+        let counted = listed.map(move |result| {
+            seen += 1;
+            if seen > 1 && seen % BULK_DELETE_MAX == 1 {
+                metrics.asked([kind, "list"], 1);
+            }
+            if result.is_err() {
+                metrics.failures.with_label_values(&[kind, "list"]).inc();
+            }
+            result
+        });
+        counted.boxed()
+    }
 }
 
 #[async_trait::async_trait]
@@ -171,20 +192,15 @@ impl ObjectStore for CountingStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        // S3 gives a thousand names with one request.
-        let (kind, metrics, mut seen) = (kind_of(prefix), self.metrics.clone(), 0_usize);
-        metrics.asked([kind, "list"], 1);
-        let listed = self.inner.list(prefix).map(move |result| {
-            seen += 1;
-            if seen > 1 && seen % BULK_DELETE_MAX == 1 {
-                metrics.asked([kind, "list"], 1);
-            }
-            if result.is_err() {
-                metrics.failures.with_label_values(&[kind, "list"]).inc();
-            }
-            result
-        });
-        listed.boxed()
+        self.counted_list(prefix, self.inner.list(prefix))
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.counted_list(prefix, self.inner.list_with_offset(prefix, offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
@@ -228,6 +244,8 @@ mod tests {
         store.head(&at("segments/a")).await.unwrap();
         store.get(&at("snapshots/1/x")).await.unwrap_err();
         store.list(Some(&at("segments"))).try_collect::<Vec<_>>().await.unwrap();
+        let behind = store.list_with_offset(Some(&at("wal")), &at("wal/1"));
+        behind.try_collect::<Vec<_>>().await.unwrap();
         let gone = futures::stream::iter([Ok(at("segments/a")), Ok(at("segments/b"))]).boxed();
         store.delete_stream(gone).collect::<Vec<_>>().await;
         let count = |kind, verb| metrics.requests.with_label_values(&[kind, verb]).get();
@@ -238,14 +256,15 @@ mod tests {
             count("segment", "head"),
             count("snapshot", "get"),
             count("segment", "list"),
+            count("wal", "list"),
             count("segment", "delete"),
         ];
-        assert_eq!(counts, [1, 1, 2, 1, 1, 1, 1]);
+        assert_eq!(counts, [1, 1, 2, 1, 1, 1, 1, 1]);
         let bytes = |verb| metrics.bytes.with_label_values(&["segment", verb]).get();
         assert_eq!((bytes("put"), bytes("get")), (5, 7));
         assert_eq!(metrics.failures.with_label_values(&["snapshot", "get"]).get(), 0, "an answer");
         metrics.refresh(1 << 29);
-        assert_eq!(metrics.per_gib_written.get(), 16.0);
+        assert_eq!(metrics.per_gib_written.get(), 18.0);
     }
     #[tokio::test]
     async fn a_deletion_that_fails_is_booked_under_what_was_to_be_deleted() {

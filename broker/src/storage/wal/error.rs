@@ -26,12 +26,20 @@ pub enum WalError {
          that one broker only runs with this node_id on this store, or give this one another node_id"
     )]
     Fenced(FencedBy),
-    /// Writing failed for good; the broker must restart. Nothing that was not durable was acknowledged.
-    #[error("the WAL failed: {0}; fix: look at the disk, then restart the broker")]
+    /// Writing failed for good, for this reason with its fix; the broker must restart. Nothing that was not durable was
+    /// acknowledged.
+    #[error("the WAL failed: {0}")]
     Failed(String),
     /// The broker is stopping.
     #[error("the broker is stopping")]
     Closed,
+}
+
+impl WalError {
+    /// The WAL has failed for good by a bug.
+    pub(super) fn bug(what: impl fmt::Display) -> WalError {
+        WalError::Failed(format!("bug: {what}; fix: report it, then restart the broker"))
+    }
 }
 
 /// A request to the object store that went wrong.

@@ -143,13 +143,18 @@ impl Shared {
         closed
     }
 
-    /// Takes no records for this reason until [`Shared::take_again`].
+    /// Takes no records for this reason until [`Shared::take_again`]. A newer reason takes the place of one before, and
+    /// is told to whoever asks.
     pub fn hold(&self, reason: WalError) {
         let mut queue = self.queue.lock();
-        if queue.health == Health::Good {
-            tracing::error!(%reason, "acknowledging nothing for the time being");
-            queue.health = Health::Held(reason);
-            self.metrics.held.set(1);
+        match &mut queue.health {
+            Health::Good => {
+                tracing::error!(%reason, "acknowledging nothing for the time being");
+                queue.health = Health::Held(reason);
+                self.metrics.held.set(1);
+            }
+            Health::Held(held) => *held = reason,
+            Health::Closing | Health::Failed(_) => {}
         }
     }
 

@@ -127,8 +127,8 @@ impl Wal {
 fn run(writer: Writer) {
     let shared = writer.shared.clone();
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| writer.run())) {
-        let why = format!("bug: its writer panicked: {}", words(&*panic));
-        shared.fail(&WalError::Failed(why), VecDeque::new());
+        let error = WalError::bug(format!("its writer panicked: {}", words(&*panic)));
+        shared.fail(&error, VecDeque::new());
     }
 }
 

@@ -251,7 +251,11 @@ fn when_the_fresh_file_fails_too_the_wal_fails_loudly_and_acknowledges_nothing()
     files.fail_syncs(2);
     wal.append(&body(1));
     assert!(matches!(wal.told.wait_failed(), WalError::Failed(_)));
-    assert!(matches!(wal.wal.accepting(), Err(WalError::Failed(_))));
+    let told = wal.wal.accepting().unwrap_err();
+    assert!(
+        matches!(told, WalError::Failed(_)) && told.to_string().contains("; fix: look at the disk"),
+        "{told}"
+    );
     assert_eq!(wal.told.durable_mark(), 1);
     assert_recovers(&files.crash(FRAME, |_| false), id, &[body(0)]);
 }

@@ -94,7 +94,9 @@ impl Writer {
             tracing::error!(%error, "a WAL file failed: it is given up, the group goes to a fresh one");
             self.shared.metrics.failed_files.inc();
             if failed_files > 1 {
-                return Err(WalError::Failed(error.to_string()));
+                return Err(WalError::Failed(format!(
+                    "{error}; fix: look at the disk, then restart the broker"
+                )));
             }
         }
     }

@@ -5,7 +5,8 @@
 //!
 //! - a slot of the same epoch that knows of records as durable which the walk has not seen, or a fence that was put
 //!   behind the last slot,
-//! - slots of a later epoch, whose broker has come through here and left a fence.
+//! - slots of a later epoch, whose broker has come through here and left a fence. A fence ahead is none of them: who put
+//!   it did not know whether anybody would ever come there.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::Excluded;
@@ -22,7 +23,7 @@ use crate::storage::wal::{StoreTrouble, WalOpenError};
 pub(super) struct Behind {
     /// Of the same epoch, ascending; those that a later epoch voids are left out.
     pub slots: Vec<u64>,
-    /// The next epoch that wrote anything, and its first slot.
+    /// The next epoch that wrote anything, and its first slot, fences ahead left out.
     pub later: Option<(i64, u64)>,
 }
 
@@ -38,20 +39,23 @@ pub(super) enum Resume {
 }
 
 impl Behind {
-    /// Lists what there is behind `at`, of epochs before `own`. One listing.
+    /// Lists what there is behind `at`, of epochs before `own`. One listing; where a later epoch has slots, its first is
+    /// read.
     pub async fn list(slots: &Slots, at: WalPosition, own: i64) -> Result<Behind, WalOpenError> {
-        let listed = slots.list_surely(RetryPolicy::within(PATIENCE)).await;
+        let behind = slots.place(at.epoch, at.slot);
+        let listed = slots.list_surely(behind, RetryPolicy::within(PATIENCE)).await;
         let listed = listed.map_err(|trouble| WalOpenError::Store(trouble.into()))?;
         let mut epochs: BTreeMap<i64, Vec<u64>> = BTreeMap::new();
         for (epoch, slot, _) in listed {
             epochs.entry(epoch).or_default().push(slot);
         }
-        let later = epochs.range((Excluded(at.epoch), Excluded(own.max(at.epoch + 1)))).next();
-        let later = later.and_then(|(epoch, slots)| Some((*epoch, *slots.iter().min()?)));
+        epochs.values_mut().for_each(|slots| slots.sort_unstable());
+        let epochs_after = epochs.range((Excluded(at.epoch), Excluded(own.max(at.epoch + 1))));
+        let after = epochs_after.flat_map(|(epoch, slots)| slots.iter().map(move |slot| (*epoch, *slot)));
+        let later = first_in_passing(slots, &after.collect::<Vec<_>>()).await?;
         let void_from = later.map_or(u64::MAX, |(_, first)| first);
         let same = epochs.remove(&at.epoch).unwrap_or_default().into_iter();
-        let mut slots: Vec<u64> = same.filter(|slot| *slot > at.slot && *slot < void_from).collect();
-        slots.sort_unstable();
+        let slots = same.filter(|slot| *slot > at.slot && *slot < void_from).collect();
         Ok(Behind { slots, later })
     }
 
@@ -104,12 +108,29 @@ impl Behind {
     }
 }
 
+/// The first of these slots that shows that its epoch's broker has come through: all but fences ahead.
+async fn first_in_passing(slots: &Slots, listed: &[(i64, u64)]) -> Result<Option<(i64, u64)>, WalOpenError> {
+    for &(epoch, slot) in listed {
+        match slots.read_surely(slots.place(epoch, slot), RetryPolicy::within(PATIENCE)).await {
+            Ok(None) => {}
+            Ok(Some(found)) if found.is_fence_ahead() => {}
+            Ok(Some(_)) | Err(ReadError::Damaged(_)) => return Ok(Some((epoch, slot))),
+            Err(ReadError::Store(trouble)) => return Err(WalOpenError::Store(trouble.into())),
+        }
+    }
+    Ok(None)
+}
+
 impl Slots {
     /// As [`Slots::list`], repeated for a while when the store fails.
-    async fn list_surely(&self, policy: RetryPolicy) -> Result<Vec<(i64, u64, u64)>, StoreTrouble> {
+    async fn list_surely(
+        &self,
+        behind: Place,
+        policy: RetryPolicy,
+    ) -> Result<Vec<(i64, u64, u64)>, StoreTrouble> {
         let mut delays = policy.delays(&self.env);
         loop {
-            match (self.list().await, delays.next_delay()) {
+            match (self.list(Some(behind)).await, delays.next_delay()) {
                 (Err(_), Some(delay)) => self.env.sleep(delay).await,
                 (listed, _) => return listed,
             }

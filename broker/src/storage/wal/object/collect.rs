@@ -116,7 +116,7 @@ impl Collector {
     /// What earlier lives of this broker left: slots before the WAL's beginning, and those beyond a fence. One
     /// listing; only what may be a fence is read.
     async fn left_over(&self) -> Gone {
-        let listed = match self.slots.list().await {
+        let listed = match self.slots.list(None).await {
             Ok(listed) => listed,
             Err(trouble) => {
                 tracing::warn!(%trouble, "what earlier lives left of the WAL is looked for at the next start");

@@ -228,8 +228,8 @@ impl Drop for Object {
 /// A writer that panics leaves records that nobody will make durable: the WAL has failed for good.
 async fn run(writer: Writer, shared: Arc<Shared>, lease: Lease, ended: CancellationToken) {
     if let Err(why) = caught(writer.run()).await {
-        let why = format!("bug: its writer panicked: {why}");
-        shared.fail(&WalError::Failed(why), std::collections::VecDeque::new());
+        let error = WalError::bug(format!("its writer panicked: {why}"));
+        shared.fail(&error, std::collections::VecDeque::new());
     }
     lease.revoke();
     ended.cancel();

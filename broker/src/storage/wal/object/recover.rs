@@ -4,7 +4,8 @@
 //! slot by slot ─┬ records ▶ kept                       ┬▶ next slot
 //!               ├ closed  ▶ nobody answers any more     ┘
 //!               ├ fence   ▶ the slot behind it, in the epoch that it names
-//!               └ gap     ┬ nothing denies it ▶ fence it: ours ▶ done; taken meanwhile ▶ read what took it
+//!               └ gap     ┬ nothing denies it ▶ fence it: ours ▶ done
+//!                         ├ taken meanwhile   ▶ read what took it; again and again ▶ put a fence ahead of its broker
 //!                         └ it was there once ▶ told, or given up ▶ what stands behind it
 //! ```
 //!
@@ -30,7 +31,7 @@ use crate::storage::wal::{FencedBy, Replayed, WalOpenError};
 const READS_AHEAD: usize = 8;
 /// A start gives up when the store has not answered for so long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
-/// Where a predecessor that keeps winning the race for the gap is stopped: so many slots further on.
+/// Where a predecessor that keeps winning the race for the gap is stopped: so many slots further on, or twice as many, ...
 const FENCE_AHEAD: u64 = 64;
 /// After so many races lost.
 const RACES: u32 = 3;
@@ -69,7 +70,6 @@ pub(super) async fn walk(slots: &Slots, settings: &ObjectWalSettings) -> Result<
         expected: settings.trimmed_to,
         seen: false,
         uncounted: false,
-        suspect: None,
         closed: false,
         predecessor_lease_ms: 0,
         races: 0,
@@ -98,12 +98,11 @@ struct Walk<'a> {
     seen: bool,
     /// Slots were given up, and nothing said yet how many records they held.
     uncounted: bool,
-    /// A slot that was given up and may have been a fence.
-    suspect: Option<Place>,
     /// The last slot read says that its broker has stopped.
     closed: bool,
     /// For so long the broker of the epoch before may still answer.
     predecessor_lease_ms: u64,
+    /// So often somebody filled the gap before it was fenced.
     races: u32,
     held: VecDeque<HeldSlot>,
     records: Vec<Replayed>,
@@ -248,14 +247,31 @@ impl Walk<'_> {
     /// on in a later epoch.
     async fn pass_damaged(&mut self, place: Place) -> Result<(), WalOpenError> {
         let behind = Behind::list(self.slots, self.at, self.settings.own.epoch).await?;
-        match behind.was_fence(place) {
-            Some((epoch, _)) => self.follow(place, &self.lost_fence(epoch)),
-            None => {
-                self.suspect = behind.later.is_none().then_some(place);
-                self.at.slot += 1;
-                Ok(())
+        let led_to = match (behind.was_fence(place), behind.later) {
+            (Some((epoch, _)), _) => Some(epoch),
+            (None, Some(_)) => None,
+            (None, None) => self.fence_who_may_come(place).await?,
+        };
+        if let Some(epoch) = led_to {
+            return self.follow(place, &self.lost_fence(epoch));
+        }
+        self.at.slot += 1;
+        Ok(())
+    }
+
+    /// If the slot that does not read was a fence, somebody may write behind it who has written nothing so far: every
+    /// registration since may be that one. Fences them all; the epoch of the one that was faster. Without such a one the
+    /// walk goes on in the slot's own epoch, which is not fenced yet: its broker may live.
+    async fn fence_who_may_come(&self, suspect: Place) -> Result<Option<i64>, WalOpenError> {
+        for epoch in (suspect.epoch + 1..self.settings.own.epoch).rev() {
+            let place = Place { epoch, slot: suspect.slot + 1, ..suspect };
+            match self.create_fence(place, &self.own_fence(true)).await? {
+                Created::Mine { .. } => {}
+                Created::Theirs(slot) if slot.is_fence_ahead() => {}
+                Created::Theirs(_) | Created::Damaged(_) => return Ok(Some(epoch)),
             }
         }
+        Ok(None)
     }
 
     /// Whether nothing stood in this gap before. If something did, the loss must be accepted, and the walk goes on
@@ -270,7 +286,11 @@ impl Walk<'_> {
         match slots.read_surely(gap, RetryPolicy::within(PATIENCE)).await {
             Ok(None) => {}
             Err(ReadError::Store(trouble)) => return Err(WalOpenError::Store(trouble.into())),
-            Ok(Some(_)) | Err(ReadError::Damaged(_)) => return Ok(false),
+            Ok(Some(_)) | Err(ReadError::Damaged(_)) => {
+                let last = behind.slots.last().map_or(gap, |slot| Place { slot: *slot, ..gap });
+                self.lost_race(last).await?;
+                return Ok(false);
+            }
         }
         self.refuse_if_superseded().await?;
         self.lost(WalOpenError::Missing { object: gap.path().to_string(), because })?;
@@ -316,46 +336,44 @@ impl Walk<'_> {
     /// Puts the fence into the gap. When somebody was faster, the walk goes on.
     async fn fence(&mut self) -> Result<(), WalOpenError> {
         let gap = self.slots.place(self.at.epoch, self.at.slot);
-        if self.races >= RACES {
-            // Its broker is alive and quick. It is welcome to go on up to here.
-            let ahead = Place { slot: gap.slot + FENCE_AHEAD, ..gap };
-            self.create_fence(ahead, &self.own_fence(true)).await?;
-            self.races = 0;
-            return Ok(());
-        }
-        self.races += 1;
         let fence = self.own_fence(false);
-        if !self.fence_suspects(gap, &fence).await? || !self.create_fence(gap, &fence).await? {
-            return Ok(());
+        match self.create_fence(gap, &fence).await? {
+            Created::Mine { .. } => {
+                self.slots.metrics.fences.inc();
+                self.follow(gap, &fence)
+            }
+            Created::Theirs(_) | Created::Damaged(_) => self.lost_race(gap).await,
         }
-        self.slots.metrics.fences.inc();
-        self.follow(gap, &fence)
     }
 
-    /// Behind a slot that may have been a fence somebody may write who has written nothing so far: every registration
-    /// since may be that one. Whether nobody has.
-    async fn fence_suspects(&mut self, gap: Place, fence: &Fence) -> Result<bool, WalOpenError> {
-        let before = |suspect: &Place| suspect.epoch == gap.epoch && suspect.slot + 1 == gap.slot;
-        let Some(suspect) = self.suspect.take().filter(before) else { return Ok(true) };
-        for epoch in (suspect.epoch + 1..self.settings.own.epoch).rev() {
-            if !self.create_fence(Place { epoch, ..gap }, fence).await? {
-                self.follow(suspect, &self.lost_fence(epoch))?;
-                return Ok(false);
+    /// Somebody filled the gap before it was fenced, and has come to `last`. When that happens again and again, its
+    /// broker is alive and quick: it is welcome to go on up to a fence ahead of it.
+    async fn lost_race(&mut self, last: Place) -> Result<(), WalOpenError> {
+        self.races += 1;
+        if self.races < RACES {
+            return Ok(());
+        }
+        self.races = 0;
+        let mut distance = FENCE_AHEAD;
+        loop {
+            let ahead = Place { slot: last.slot.saturating_add(distance), ..last };
+            match self.create_fence(ahead, &self.own_fence(true)).await? {
+                // It is beyond that already.
+                Created::Theirs(Slot { content: Content::Records { .. }, .. }) => distance *= 2,
+                // Ours, or whoever wrote this stops its broker as well.
+                _ => return Ok(()),
             }
         }
-        Ok(true)
     }
 
-    /// Whether the fence is ours.
-    async fn create_fence(&self, place: Place, fence: &Fence) -> Result<bool, WalOpenError> {
+    async fn create_fence(&self, place: Place, fence: &Fence) -> Result<Created, WalOpenError> {
         let (nonce, began) = (self.slots.env.uuid(), self.slots.env.elapsed());
-        let payload = slot::fence(place, nonce, self.next_sequence(), fence);
+        // One ahead says nothing of what is before it, and so nothing of what may be lost there.
+        let synced_below = if fence.ahead { self.found_below() } else { self.next_sequence() };
+        let payload = slot::fence(place, nonce, synced_below, fence);
         let create = self.slots.create(place, nonce, payload);
-        match tokio::time::timeout(PATIENCE, create).await {
-            Ok(Created::Mine { .. }) => Ok(true),
-            Ok(Created::Theirs(_) | Created::Damaged(_)) => Ok(false),
-            Err(_) => Err(self.slots.gave_up(began, "put", place.path().as_ref())),
-        }
+        let created = tokio::time::timeout(PATIENCE, create).await;
+        created.map_err(|_| self.slots.gave_up(began, "put", place.path().as_ref()))
     }
 
     fn own_fence(&self, ahead: bool) -> Fence {

@@ -2,6 +2,7 @@
 //! acknowledged once a successor serves.
 
 mod losses;
+mod races;
 mod stops;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parking_lot::Mutex;
 use prometheus::Registry;
+use tokio::sync::watch;
 use towpath_env::Env;
 use towpath_shared_log::fault::{Faults, FaultyStore};
 use uuid::Uuid;
@@ -30,7 +32,7 @@ const LEASE: Duration = Duration::from_millis(3_000);
 
 /// What the metadata would hold: the newest registration, and how much of the WAL was given up.
 #[derive(Clone)]
-struct Registrar(Arc<Mutex<Registered>>, Arc<AtomicBool>);
+struct Registrar(Arc<Mutex<Registered>>, Arc<watch::Sender<bool>>);
 
 #[derive(Clone, Copy)]
 struct Registered {
@@ -53,16 +55,22 @@ impl Registrar {
         *held
     }
 
-    /// From now on the metadata does not answer, or does again.
+    /// From now on the metadata does not answer, or does again, also whoever waits.
     fn silence(&self, silent: bool) {
-        self.1.store(silent, Ordering::SeqCst);
+        self.1.send_replace(silent);
     }
 
     fn newest(&self) -> AskNewest {
         let registrar = self.clone();
         Arc::new(move || {
-            let (epoch, silent) = (registrar.0.lock().epoch, registrar.1.load(Ordering::SeqCst));
-            async move { if silent { std::future::pending().await } else { Ok(registration(epoch)) } }.boxed()
+            let registrar = registrar.clone();
+            async move {
+                let mut silent = registrar.1.subscribe();
+                silent.wait_for(|silent| !silent).await.map_err(|error| error.to_string())?;
+                let epoch = registrar.0.lock().epoch;
+                Ok(registration(epoch))
+            }
+            .boxed()
         })
     }
 }

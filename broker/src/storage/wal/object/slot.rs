@@ -69,9 +69,17 @@ pub(super) struct Fence {
     pub address: String,
     /// The successor's lease.
     pub lease_ms: u64,
-    /// It was put where no gap was, to stop a predecessor that is quick: slots before it may never come.
+    /// It was put where no gap was, to stop a predecessor that is quick, or one that may have come up and written
+    /// nothing: it says nothing of slots before it.
     #[serde(default)]
     pub ahead: bool,
+}
+
+impl Slot {
+    /// Whether it is a fence that says nothing of what came before it.
+    pub fn is_fence_ahead(&self) -> bool {
+        matches!(&self.content, Content::Fence(fence) if fence.ahead)
+    }
 }
 
 impl Fence {

@@ -132,12 +132,17 @@ impl Slots {
         }
     }
 
-    /// Every slot of this broker that is there: epoch, slot and size. One listing.
-    pub async fn list(&self) -> Result<Vec<(i64, u64, u64)>, StoreTrouble> {
+    /// Every slot of this broker that is there, or of those behind one: epoch, slot and size. One listing.
+    pub async fn list(&self, behind: Option<Place>) -> Result<Vec<(i64, u64, u64)>, StoreTrouble> {
         self.metrics.requests.with_label_values(&["list"]).inc();
         let prefix = slot::prefix(self.node_id);
         let folder = prefix.as_str().into();
-        let listed = self.store.list(Some(&folder)).try_filter_map(|object| async move {
+        // Names sort as slots do. So what a predecessor puts meanwhile is all that makes this long.
+        let names = match behind {
+            Some(place) => self.store.list_with_offset(Some(&folder), &place.path()),
+            None => self.store.list(Some(&folder)),
+        };
+        let listed = names.try_filter_map(|object| async move {
             let place = Place::of_path(object.location.as_ref());
             Ok(place.map(|(epoch, slot)| (epoch, slot, object.size)))
         });

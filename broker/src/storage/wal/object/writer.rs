@@ -115,7 +115,7 @@ impl Writer {
                 _ = failure.changed() => {}
                 landed = self.puts.next(), if !self.puts.is_empty() => {
                     let landed = landed.and_then(Result::ok);
-                    let (created, ended) = landed.ok_or_else(|| WalError::Failed("bug: a put panicked".to_owned()))?;
+                    let (created, ended) = landed.ok_or_else(|| WalError::bug("a put panicked"))?;
                     self.landed(created, ended).await?;
                 }
                 () = self.shared.task.notified() => {}
@@ -179,7 +179,8 @@ impl Writer {
 
     /// The oldest slot in flight has its outcome.
     async fn landed(&mut self, created: Created, ended: Duration) -> Result<(), WalError> {
-        let began = self.is_ours(created)?;
+        let oldest = self.slots.place(self.epoch, self.next_slot - self.aboard.len() as u64);
+        let began = self.is_ours(oldest, created)?;
         self.not_fenced(began, ended).await?;
         let Some(group) = self.aboard.pop_front() else { return Ok(()) };
         self.synced_below = group.end_sequence;
@@ -218,18 +219,21 @@ impl Writer {
     }
 
     /// When the request began that made the slot ours.
-    fn is_ours(&self, created: Created) -> Result<Duration, WalError> {
+    fn is_ours(&self, place: Place, created: Created) -> Result<Duration, WalError> {
         match created {
             Created::Mine { began } => Ok(began),
             Created::Theirs(Slot { content: Content::Fence(fence), .. }) => {
                 Err(WalError::Fenced(fence.by(self.slots.node_id())))
             }
             Created::Theirs(_) => {
-                Err(WalError::Failed("bug: somebody else writes under this registration".to_owned()))
+                Err(WalError::bug(format!("somebody else wrote {} under this registration", place.path())))
             }
             Created::Damaged(why) => {
-                let path = self.slots.place(self.epoch, self.next_slot - self.aboard.len() as u64).path();
-                Err(WalError::Failed(format!("{path} holds something else: {why}")))
+                let path = place.path();
+                Err(WalError::Failed(format!(
+                    "{path} holds something else: {why}; fix: see that nothing else writes under the store's prefix, \
+                     then restart the broker"
+                )))
             }
         }
     }
@@ -277,7 +281,7 @@ impl Writer {
         let nonce = self.slots.env.uuid();
         let create = self.slots.create(place, nonce, slot::closed(place, nonce, self.synced_below));
         match tokio::time::timeout(self.patience(), create).await {
-            Ok(created) => self.is_ours(created).map(drop),
+            Ok(created) => self.is_ours(place, created).map(drop),
             Err(_) => {
                 tracing::warn!("the store does not answer: the next start waits for this broker's lease");
                 Ok(())

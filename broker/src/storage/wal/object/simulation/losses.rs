@@ -111,6 +111,66 @@ async fn who_came_up_behind_a_damaged_fence_and_wrote_nothing_yet_is_fenced_too(
 }
 
 #[tokio::test(start_paused = true)]
+async fn behind_a_damaged_slot_who_still_runs_is_fenced_though_a_start_died_before_it_had_done_so() {
+    for goes_on_between in [false, true] {
+        let world = World::new(3);
+        let mut one = world.start().await;
+        for _ in 0..3 {
+            one.append(&world.env);
+            one.all_durable().await;
+        }
+        damage(&world, 0, 2).await;
+        // Somebody registered and died; the next one got as far as to stop whoever might write for that one.
+        world.registrar.register();
+        let slow = Faults { delay_max: Duration::from_millis(100), ..Faults::NONE };
+        let way = FaultyStore::new(world.objects.clone(), world.env.clone(), slow);
+        let held = world.registrar.register();
+        let dies = async {
+            while !world.epochs().await.contains(&1) {
+                world.env.sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = dies => {}
+            opened = world.open_with(&way, held, true) => panic!("it came up: {}", opened.is_ok()),
+        }
+        assert_eq!(world.epochs().await, [0, 0, 0, 1]);
+        let mut expected = vec![0, 1];
+        if goes_on_between {
+            one.append(&world.env);
+            one.all_durable().await;
+            expected.push(3);
+        }
+        let four = world.open_in_spite(world.registrar.register()).await;
+        silence(&one);
+        assert_eq!(sequences(&four), expected);
+        one.append(&world.env);
+        assert_eq!(one.wal.failed().await, WalError::Fenced(by(3)));
+        goes_on(&world, four).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_damaged_slot_and_one_more_who_came_up_and_wrote_nothing_yet_is_fenced_too() {
+    let world = World::new(3);
+    life(&world, 3).await;
+    let mut two = world.start().await;
+    damage(&world, 0, 3).await;
+    // In flight when the first was fenced, and there later.
+    let (owner, body) = (Arc::<Told>::default(), Bytes::from_static(b"never acknowledged"));
+    let record = WalRecord { head: Bytes::new(), body, body_crc: None, owner, mark: 1 };
+    let place = slot::Place { node_id: NODE, wal_id: WAL_ID, epoch: 0, slot: 4 };
+    let late = slot::records(place, Uuid::from_u128(1), (3, 3), [record].iter());
+    world.store.put(&place.path(), late).await.unwrap();
+    let three = world.open_in_spite(world.registrar.register()).await;
+    silence(&two);
+    two.append(&world.env);
+    assert_eq!(two.wal.failed().await, WalError::Fenced(by(2)));
+    goes_on(&world, three).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_nobody_knows_how_many_records_are_lost_no_number_of_theirs_is_given_again() {
     let world = World::new(3);
     life(&world, 3).await;

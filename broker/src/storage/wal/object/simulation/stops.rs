@@ -47,11 +47,11 @@ async fn while_the_metadata_does_not_answer_nothing_more_is_taken_and_then_all_o
     one.append(&world.env);
     held(&world, &one).await;
     assert_eq!(one.acknowledged().len(), 1);
-    // Whoever is asked and silent stays so; the successor's fence ends the wait.
     world.registrar.silence(false);
-    let two = world.start().await;
-    assert_eq!(two.replayed, one.appended);
-    silence(&one);
+    one.all_durable().await;
+    assert_eq!(one.wal.accepting(), Ok(()));
+    one.append(&world.env);
+    one.all_durable().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,6 +85,45 @@ async fn what_the_store_said_last_is_told_with_its_request_and_what_to_do() {
         one.wal.kill();
         let refused = world.open_as(world.registrar.register()).await.err().expect("a refusal").to_string();
         assert!(found(&refused) && refused.contains("get wal/"), "{refused}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_what_the_store_said_the_newest_is_told() {
+    let world = World::new(4);
+    let mut one = world.start().await;
+    world.store.set_faults(Faults { refusals: 1_000, ..Faults::NONE });
+    one.append(&world.env);
+    assert!(held(&world, &one).await.to_string().contains("503 Slow Down"));
+    world.store.set_faults(Faults { silences: 1_000, ..Faults::NONE });
+    let told_anew = async {
+        while !held(&world, &one).await.to_string().contains("no answer within 2s") {
+            world.env.sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), told_anew).await.expect("it is told in time");
+    world.store.set_faults(Faults::NONE);
+    one.all_durable().await;
+    assert_eq!(one.wal.accepting(), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_takes_the_place_of_a_slot_is_named_with_what_to_do() {
+    for stops in [false, true] {
+        let world = World::new(4);
+        let mut one = world.start().await;
+        one.append(&world.env);
+        one.all_durable().await;
+        let path = world_path(0, 1);
+        world.store.put(&path, Bytes::from_static(b"something else").into()).await.unwrap();
+        if stops {
+            one.wal.close().await;
+        } else {
+            one.append(&world.env);
+        }
+        let told = one.wal.failed().await.to_string();
+        assert!(told.contains(&format!("{path} holds something else")), "{told}");
+        assert!(told.contains("fix: see that nothing else writes under the store's prefix"), "{told}");
     }
 }
 
