@@ -1,5 +1,7 @@
 //! Peaks of resident memory, and the page cache.
 
+use std::fs::OpenOptions;
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -7,6 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use towpath_tests::process::output_of;
 
+/// Left free by [`fill`]: about what the kernel keeps free itself.
+const FREE_BYTES: u64 = 128 << 20;
 /// A disk with gigabytes to write.
 const SYNC_MAX: Duration = Duration::from_secs(300);
 
@@ -35,6 +39,32 @@ pub async fn sync(folder: &Path) -> Result<()> {
     output_of("sync", command, SYNC_MAX).await.map(drop)
 }
 
+/// What comes before each load: the disk has what others left, and the page cache fills the memory.
+pub async fn settle(folder: &Path) -> Result<()> {
+    sync(folder).await?;
+    let file = folder.join("holes");
+    tokio::task::spawn_blocking(move || fill(&file)).await.context("the thread that fills the page cache")?
+}
+
+/// Fills what memory is free with page cache, as it is on a machine that has been up for a while: reads as much of a
+/// file of holes, which grows each time. On a virtual machine the host takes back what is free, and the first touch of
+/// each page then costs more than everything that is measured here. Blocks.
+fn fill(path: &Path) -> Result<()> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").context("read /proc/meminfo")?;
+    let free = parse_free_bytes(&meminfo).context("/proc/meminfo has no MemFree")?.saturating_sub(FREE_BYTES);
+    let mut file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
+    let start = file.metadata()?.len();
+    file.set_len(start + free).with_context(|| format!("make {} larger", path.display()))?;
+    file.seek(SeekFrom::Start(start))?;
+    std::io::copy(&mut BufReader::with_capacity(1 << 20, file).take(free), &mut std::io::sink())?;
+    Ok(())
+}
+
+fn parse_free_bytes(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemFree:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+}
+
 /// Writes all files under a folder and takes them out of the page cache, as far as the kernel follows the advice.
 pub async fn drop_cached(folder: &Path) -> Result<()> {
     sync(folder).await?;
@@ -54,5 +84,11 @@ mod tests {
         let status = "Name:\tx\nVmPeak:\t 9 kB\nVmHWM:\t  200000 kB\nVmRSS:\t 100 kB\n";
         assert_eq!(parse_peak_mb(status), Some(204.8));
         assert_eq!(parse_peak_mb("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn free_memory_is_read_in_bytes() {
+        assert_eq!(parse_free_bytes("MemTotal: 9 kB\nMemFree:   200 kB\n"), Some(204_800));
+        assert_eq!(parse_free_bytes("MemTotal: 9 kB\n"), None);
     }
 }

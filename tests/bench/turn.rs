@@ -153,7 +153,7 @@ impl Turn<'_> {
     pub async fn meter(&self) -> Result<Meter> {
         let contender = self.contender()?;
         contender.quiet().await?;
-        memory::sync(self.scratch).await?;
+        memory::settle(self.scratch).await?;
         memory::reset_peak(contender.process_id)?;
         Ok(Meter {
             object_requests: requests(contender).await?,

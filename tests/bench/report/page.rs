@@ -86,6 +86,8 @@ fn how(setup: &Setup) -> String {
   turns, and who begins changes from round to round ({rounds} rounds). Before each turn the broker is quiet and the file\n\
   system synced, so that nobody pays for what another left behind. Figures are medians with the smallest and the largest\n\
   round; ratios are made round by round, and above 1 Towpath is better.\n\
+- **Free memory** is filled with page cache before each load, as it is on a machine that has been up for a while. The host of\n\
+  a virtual machine takes back what is free, and the first touch of such a page costs more than all that is measured here.\n\
 - **Cores.** {pinned}\n\
 - **Apache Kafka** has the settings of its distribution's `server.properties` and the JVM options of its start script\n\
   (G1, 1 GB of heap), and is warmed with {warm} MB written and read; so is Towpath. *Kafka* is as shipped: an\n\

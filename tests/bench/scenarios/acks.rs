@@ -101,7 +101,7 @@ fn seconds(writes: &[Write]) -> f64 {
 
 async fn device(turn: &Turn<'_>, mb_s: f64) -> Result<Values> {
     let (folder, length) = (turn.scratch.to_owned(), turn.sizes.paced / 2);
-    super::super::memory::sync(&folder).await?;
+    super::super::memory::settle(&folder).await?;
     let bytes = SMALL_BATCH_BYTES;
     let took = tokio::task::spawn_blocking(move || syncs_ms(&folder, bytes, mb_s, length));
     Ok(latency_values("", took.await.context("the device's thread")??))

@@ -47,7 +47,7 @@ fn run<'a>(turn: &'a mut Turn<'_>) -> LocalBoxFuture<'a, Result<Values>> {
 
 async fn device(turn: &Turn<'_>) -> Result<Values> {
     let (folder, bytes) = (turn.scratch.to_owned(), turn.sizes.bulk_mb as usize * 1_000_000);
-    memory::sync(&folder).await?;
+    memory::settle(&folder).await?;
     let took = tokio::task::spawn_blocking(move || floor::catch_up(&folder, bytes));
     Ok(values([("warm_cpu_s_per_gb", took.await.context("the device's thread")??)]))
 }
