@@ -9,6 +9,7 @@
 pub mod api;
 pub mod audit;
 mod background;
+mod bounds;
 pub mod config;
 pub mod group;
 pub mod http;

@@ -85,7 +85,7 @@ impl SharedLog {
         let Some(ripe) = ripe else { return Ok(()) };
         let mut paths = Vec::new();
         // A zombie below the boundary, put by a writer that slept through the grace, goes with the rest.
-        paths.extend(self.entries_below(ripe).await?);
+        paths.extend(self.entries(|index| index < ripe).await?.into_iter().map(|(_, path)| path));
         let older = checkpoints.len().saturating_sub(CHECKPOINTS_KEPT);
         let needless = checkpoints[..older].iter().filter(|upto| **upto < ripe);
         paths.extend(needless.map(|upto| self.numbered("checkpoint", *upto)));
@@ -105,22 +105,6 @@ impl SharedLog {
         }
         self.inner.known.lock().boundaries_seen.retain(|boundary, _| *boundary >= ripe);
         Ok(())
-    }
-
-    async fn entries_below(&self, boundary: u64) -> Result<Vec<Path>, LogError> {
-        let folder = Path::from(self.inner.prefix.clone());
-        self.patiently(|| async {
-            let list = self.inner.store.list_with_delimiter(Some(&folder));
-            let listed = self.request("list", &folder, list).await?;
-            let names = listed.objects.into_iter().map(|object| object.location);
-            Ok(names
-                .filter(|path| {
-                    let index = path.filename().and_then(|name| name.parse::<u64>().ok());
-                    index.is_some_and(|index| index < boundary)
-                })
-                .collect())
-        })
-        .await
     }
 
     async fn read_checkpoint(&self, upto: u64) -> Result<Option<Bytes>, LogError> {
@@ -177,6 +161,21 @@ mod tests {
         for _ in 0..count {
             log.append(Bytes::from_static(b"entry")).await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_deleted_entry_is_not_taken_for_the_end_of_the_log() {
+        let (store, env) = (Arc::new(InMemory::new()), Env::seeded(1, 0));
+        let log = open(&store, &env).await;
+        fill(&log, 5).await;
+        log.nothing_behind(5).await.unwrap();
+        // Who read less than there is only lags.
+        log.nothing_behind(3).await.unwrap();
+        store.delete(&log.entry_path(3)).await.unwrap();
+        let reader = open(&store, &env).await;
+        let end = reader.read_from(0).await.unwrap().len() as u64;
+        let refused = reader.nothing_behind(end).await.unwrap_err();
+        assert!(matches!(refused, LogError::Hole { index: 3, later: 4, .. }), "{refused}");
     }
 
     async fn entries_in(store: &InMemory) -> usize {

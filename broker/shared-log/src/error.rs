@@ -150,6 +150,19 @@ pub enum LogError {
         /// What does not hold.
         reason: &'static str,
     },
+    /// Somebody deleted an entry.
+    #[error(
+        "entry {index} at {path} is missing, and entry {later} behind it is there; fix: restore the object from a backup \
+         or a version, and start nothing on this store before"
+    )]
+    Hole {
+        /// The slot that is empty.
+        index: u64,
+        /// The slot's object.
+        path: String,
+        /// A later slot that is not.
+        later: u64,
+    },
     /// The entries asked for were trimmed.
     #[error("entry {index} of {prefix} is trimmed, up to {boundary}; start from the latest checkpoint")]
     Trimmed {
@@ -199,7 +212,8 @@ impl LogError {
             LogError::Store { .. }
             | LogError::Timeout { .. }
             | LogError::Unknown { .. }
-            | LogError::Corrupt { .. } => ErrorKind::Store,
+            | LogError::Corrupt { .. }
+            | LogError::Hole { .. } => ErrorKind::Store,
             LogError::Trimmed { .. } | LogError::TooLarge { .. } => ErrorKind::Caller,
             LogError::Gap { .. } | LogError::NotCheckpointed { .. } => ErrorKind::Bug,
         }

@@ -52,6 +52,34 @@ impl SharedLog {
         Ok(entries)
     }
 
+    /// Fails with [`LogError::Hole`] where an entry lies behind `end`, which reading the log led to: the one in between
+    /// was deleted, and an append there would give the log a second history. A listing, for a start.
+    pub async fn nothing_behind(&self, end: u64) -> Result<(), LogError> {
+        let later = self.entries(|index| index > end).await?.into_iter().map(|(index, _)| index).min();
+        match later {
+            // Another writer may have gone on since.
+            Some(later) if self.get_entry(end).await?.is_none() => {
+                Err(LogError::Hole { index: end, path: self.entry_path(end).to_string(), later })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The entries whose index is asked for, in no order. A listing: never on a hot path.
+    pub(crate) async fn entries(&self, which: impl Fn(u64) -> bool) -> Result<Vec<(u64, Path)>, LogError> {
+        let folder = Path::from(self.inner.prefix.clone());
+        self.patiently(|| async {
+            let list = self.inner.store.list_with_delimiter(Some(&folder));
+            let listed = self.request("list", &folder, list).await?;
+            let named = listed.objects.into_iter().filter_map(|object| {
+                let index = object.location.filename()?.parse().ok()?;
+                Some((index, object.location))
+            });
+            Ok(named.filter(|(index, _)| which(*index)).collect())
+        })
+        .await
+    }
+
     /// Finds the end by doubling and halving, from what is known and at least `from`, which must be an index whose
     /// predecessor was taken (or zero). One request when the known end is the end.
     pub(crate) async fn find_end(&self, from: u64) -> Result<u64, LogError> {

@@ -186,6 +186,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
+    use object_store::ObjectStoreExt;
     use object_store::memory::InMemory;
     use towpath_shared_log::fault::{Faults, FaultyStore};
     use uuid::Uuid;
@@ -203,7 +204,8 @@ mod tests {
     }
 
     fn registered(node_id: i32) -> Entry {
-        BrokerRegistered { node_id, host: "localhost".to_owned(), port: 9092, rack: None }.into()
+        BrokerRegistered { node_id, host: "localhost".to_owned(), port: 9092, rack: None, alone: false }
+            .into()
     }
 
     #[tokio::test(start_paused = true)]
@@ -222,6 +224,28 @@ mod tests {
         let restarted = open(&store, &env, 1).await;
         assert_eq!(*restarted.image(), *image);
         assert_eq!(restarted.image().cluster_id, cluster_id);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deleted_entry_stops_a_start_instead_of_beginning_a_second_history() {
+        let env = Env::seeded(1, 0);
+        let store = store(&env, Faults::NONE);
+        let metadata = open(&store, &env, 1).await;
+        let end = metadata.propose(topic("orders", 1, 3).into()).await.unwrap().version;
+        metadata.propose(topic("carts", 2, 3).into()).await.unwrap();
+        metadata.close().await;
+        let written = store.list_with_delimiter(Some(&LOG_PREFIX.into())).await.unwrap().objects.len();
+        let last_but_one =
+            towpath_shared_log::SharedLog::open(store.clone(), LOG_PREFIX, env.clone()).await.unwrap();
+        assert_eq!(last_but_one.end().await.unwrap(), end + 1);
+        store.delete(&format!("{LOG_PREFIX}/{:020}", end - 1).into()).await.unwrap();
+        let refused = Metadata::open(store.clone(), env.clone(), 1).await.err().unwrap();
+        assert!(
+            matches!(&refused, OpenError::Log(LogError::Hole { later, .. }) if *later == end),
+            "{refused}"
+        );
+        let left = store.list_with_delimiter(Some(&LOG_PREFIX.into())).await.unwrap().objects.len();
+        assert_eq!(left, written - 1, "the hole was filled");
     }
 
     #[tokio::test(start_paused = true)]

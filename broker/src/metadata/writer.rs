@@ -65,6 +65,7 @@ impl Writer {
         published: Arc<Published>,
     ) -> Result<Writer, OpenError> {
         let mut writer = Writer::at_the_end(log, env, node_id, published).await?;
+        writer.log.nothing_behind(writer.image.version).await?;
         while writer.image.cluster_id.is_empty() {
             let cluster_id = URL_SAFE_NO_PAD.encode(writer.env.uuid().as_bytes());
             let created = ClusterCreated { cluster_id, store_id: writer.env.uuid() };

@@ -28,6 +28,7 @@ pub use self::shared::{ClientContext, Shared};
 use crate::api::fetch::session::FetchSessions;
 use crate::api::init_producer_id::ProducerIds;
 use crate::background::{Background, Panicked};
+use crate::bounds;
 use crate::config::BrokerConfig;
 use crate::group::Groups;
 use crate::http;
@@ -105,6 +106,7 @@ impl Broker {
     /// Opens the store, replays what it holds, and serves.
     pub async fn start(config: BrokerConfig, env: Env) -> Result<Broker, StartError> {
         refuse_strangers(&config)?;
+        bounds::check(&config).map_err(StartError::Config)?;
         // Bound first, so that a taken port is told before anything is written.
         let (socket, address) = bind(config.listen).await?;
         let pages_socket = match config.http {
@@ -233,7 +235,8 @@ async fn open(
     let storage = config.storage();
     // First, so that a start that must fail does not fence the broker that runs.
     let place = WalPlace::claim(&storage, &metadata.image())?;
-    let registered = BrokerRegistered { node_id: config.node_id, host, port, rack: config.rack.clone() };
+    let (node_id, rack) = (config.node_id, config.rack.clone());
+    let registered = BrokerRegistered { node_id, host, port, rack, alone: true };
     let epoch = metadata.propose(Entry::BrokerRegistered(registered)).await?.broker_epoch(config.node_id);
     let own = Registration { epoch, address: format!("{}:{}", advertised.0, advertised.1) };
     let outside = (store, env.clone(), registry);

@@ -30,6 +30,24 @@ pub(crate) async fn broker(limits: Limits) -> (Broker, TempDir) {
 }
 
 #[tokio::test]
+async fn a_second_broker_on_a_store_is_refused_and_the_first_goes_on() {
+    let (first, directory) = broker(Limits::default()).await;
+    let config = |node_id, data: &str| BrokerConfig {
+        node_id,
+        listen: "127.0.0.1:0".parse().unwrap(),
+        data: directory.path().join(data),
+        store: Some(url::Url::from_directory_path(directory.path().join("store")).unwrap().to_string()),
+        ..BrokerConfig::default()
+    };
+    let refused = Broker::start(config(2, "second"), Env::real()).await.err().unwrap().to_string();
+    let address = first.address().to_string();
+    assert!(refused.contains("belongs to broker 1") && refused.contains(&address), "{refused}");
+    first.stop().await;
+    // Nothing of the refused one stands in the way.
+    Broker::start(config(1, ""), Env::real()).await.unwrap().stop().await;
+}
+
+#[tokio::test]
 async fn a_start_frees_what_a_crash_left_of_a_put_in_a_folder() {
     let directory = tempfile::tempdir().unwrap();
     let left = directory.path().join("store/segments/object#1");

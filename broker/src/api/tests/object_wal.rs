@@ -112,7 +112,8 @@ async fn a_start_that_dies_once_it_is_registered_changes_nothing_about_what_may_
         let url = config(wal, folder.path()).store.unwrap();
         let store = towpath_shared_log::open_store(&url).await.unwrap();
         let metadata = Metadata::open(store, Env::real(), 1).await.unwrap();
-        let dies = BrokerRegistered { node_id: 1, host: "nobody".to_owned(), port: 1, rack: None };
+        let dies =
+            BrokerRegistered { node_id: 1, host: "nobody".to_owned(), port: 1, rack: None, alone: true };
         metadata.propose(dies.into()).await.unwrap();
         metadata.close().await;
         let broker = start(wal, folder.path()).await;

@@ -293,7 +293,7 @@ mod tests {
             .into(),
             LogStartAdvanced { node_id: 1, epoch: 0, topic_id: id, partition: 1, offset: i64::MAX }.into(),
             LeaderEpochRaised { topic_id: id, partition: 1, epoch: 4, start_offset: 5 }.into(),
-            BrokerRegistered { node_id: 1, host: "h".into(), port: 9092, rack: None }.into(),
+            BrokerRegistered { node_id: 1, host: "h".into(), port: 9092, rack: None, alone: true }.into(),
             ProducerIdsTaken { from: 1, up_to: 2 }.into(),
             WalBound { node_id: 1, epoch: 2, wal_id: id, position, replaces: Some(id) }.into(),
             ObjectBarred { object }.into(),

@@ -205,6 +205,17 @@ pub enum Rejection {
     /// The cluster has its id already.
     #[error("the cluster already exists as {0}")]
     ClusterExists(String),
+    /// The store belongs to another broker.
+    #[error(
+        "the store belongs to broker {node_id}, last at {address}, and takes no second one; fix: start with \
+         node_id {node_id}, or name another --store"
+    )]
+    NotAlone {
+        /// The broker that is registered.
+        node_id: i32,
+        /// Where it said it is.
+        address: String,
+    },
     /// A topic of this name exists.
     #[error("topic '{0}' already exists")]
     TopicExists(String),

@@ -64,7 +64,14 @@ pub(crate) fn busy_image() -> Image {
         CompactionAdvanced { topic_id: orders, partition: 1, offset: 30 }.into(),
         LeaderEpochRaised { topic_id: orders, partition: 2, epoch: 3, start_offset: 0 }.into(),
         ConfigsAltered { resource, set, removed: Vec::new() }.into(),
-        BrokerRegistered { node_id: 1, host: "h".to_owned(), port: 1, rack: Some("z".to_owned()) }.into(),
+        BrokerRegistered {
+            node_id: 1,
+            host: "h".to_owned(),
+            port: 1,
+            rack: Some("z".to_owned()),
+            alone: false,
+        }
+        .into(),
         ProducerIdsTaken { from: PRODUCER_ID_FIRST, up_to: PRODUCER_ID_FIRST + 1_000 }.into(),
         bound(Uuid::from_u128(8), None).into(),
         ObjectBarred { object: barred }.into(),
@@ -236,7 +243,7 @@ fn what_a_broker_writes_after_another_came_up_under_its_id_takes_no_effect() {
     };
     apply(&mut image, trimmed(0, 0, 7)).unwrap();
     let (host, port) = ("new".to_owned(), 9093);
-    apply(&mut image, BrokerRegistered { node_id: 1, host, port, rack: None }).unwrap();
+    apply(&mut image, BrokerRegistered { node_id: 1, host, port, rack: None, alone: false }).unwrap();
     let address = "new:9093".to_owned();
     let fenced = Err(Rejection::Fenced { node_id: 1, held: 1, address, asked: 0 });
     assert_eq!(apply(&mut image, trimmed(0, 10, 8)), fenced);
@@ -269,7 +276,7 @@ fn a_sealed_wal_stays_so_while_brokers_register_and_die_and_until_it_is_bound_ag
     apply(&mut image, WalSealed { node_id: 1, epoch: 0, end: 0 }).unwrap();
     for _ in 0..2 {
         let (host, port) = ("new".to_owned(), 9093);
-        apply(&mut image, BrokerRegistered { node_id: 1, host, port, rack: None }).unwrap();
+        apply(&mut image, BrokerRegistered { node_id: 1, host, port, rack: None, alone: false }).unwrap();
     }
     let mut again = image.clone();
     apply(&mut image, WalBound { epoch: 2, ..bound(object, Some(disk)) }).unwrap();

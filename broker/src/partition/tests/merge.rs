@@ -281,7 +281,13 @@ async fn a_broker_that_another_took_over_from_gives_up_nothing_more_and_ends() {
     let world = merging_world(&[("retention.ms", "-1"), ("retention.bytes", "1000")]).await;
     uploads(&world, 4).await;
     let other = Metadata::open(world.store.clone(), world.env.clone(), 1).await.unwrap();
-    let own = crate::metadata::BrokerRegistered { node_id: 1, host: "other".to_owned(), port: 9, rack: None };
+    let own = crate::metadata::BrokerRegistered {
+        node_id: 1,
+        host: "other".to_owned(),
+        port: 9,
+        rack: None,
+        alone: true,
+    };
     other.propose(own.into()).await.unwrap();
     world.partitions.inner.retain().await;
     assert_eq!(world.partition().offsets().log_start, 0);

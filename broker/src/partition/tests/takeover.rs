@@ -15,7 +15,8 @@ struct Registered {
 impl Registered {
     async fn new(store: &Arc<dyn ObjectStore>, env: &Env) -> Registered {
         let metadata = Metadata::open(store.clone(), env.clone(), 1).await.unwrap();
-        let registered = BrokerRegistered { node_id: 1, host: "host".to_owned(), port: 9092, rack: None };
+        let registered =
+            BrokerRegistered { node_id: 1, host: "host".to_owned(), port: 9092, rack: None, alone: true };
         let image = metadata.propose(registered.into()).await.unwrap();
         let own = Registration { epoch: image.broker_epoch(1), address: "host:9092".to_owned() };
         Registered { store: store.clone(), env: env.clone(), metadata, own }
@@ -105,7 +106,8 @@ async fn the_first_moves_no_log_start_once_its_successor_is_registered_and_learn
 async fn who_is_not_the_newest_any_more_does_not_open_its_partitions() {
     let world = World::new(&[]).await;
     world.partitions.close().await;
-    let register = BrokerRegistered { node_id: 1, host: "host".to_owned(), port: 9092, rack: None };
+    let register =
+        BrokerRegistered { node_id: 1, host: "host".to_owned(), port: 9092, rack: None, alone: true };
     let mut opened = Vec::new();
     for epoch in [0, 1] {
         world.metadata.propose(register.clone().into()).await.unwrap();

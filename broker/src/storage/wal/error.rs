@@ -22,8 +22,8 @@ pub enum WalError {
     },
     /// Another broker of the same id has taken over; nothing is acknowledged here any more.
     #[error(
-        "{0} has taken over from this broker: its records are safe there, and this one must not go on; fix: see \
-         that one broker only runs with this node_id on this store, or give this one another node_id"
+        "{0} has taken over from this broker, and this one must not go on; fix: see that one broker only runs on this \
+         store, or give this one a --store of its own"
     )]
     Fenced(FencedBy),
     /// Writing failed for good, for this reason with its fix; the broker must restart. Nothing that was not durable was

@@ -245,7 +245,13 @@ async fn a_broker_that_another_took_over_from_compacts_nothing_more() {
     world.upload().await;
     let (store, env) = (world.store.clone(), world.env.clone());
     let other = crate::metadata::Metadata::open(store, env, 1).await.unwrap();
-    let own = crate::metadata::BrokerRegistered { node_id: 1, host: "other".to_owned(), port: 9, rack: None };
+    let own = crate::metadata::BrokerRegistered {
+        node_id: 1,
+        host: "other".to_owned(),
+        port: 9,
+        rack: None,
+        alone: true,
+    };
     other.propose(own.into()).await.unwrap();
     compact(&world).await;
     assert_eq!(other.refresh().await.unwrap().partition(TOPIC, 0).unwrap().compacted_to, 0);
