@@ -26,8 +26,9 @@ impl ClassicGroup {
         for id in &evicted {
             self.remove_member(id, fx);
         }
-        if !evicted.is_empty() {
-            // What the evicted still send names an old generation even if a member of theirs stays.
+        if self.state != State::Empty {
+            // What anybody still sends of the generation before names an old one: the evicted, and also those that
+            // stay, whose commits would set the group back right after the switch.
             self.generation = self.generation.checked_add(1).unwrap_or(1);
         }
         self.protocol = None;

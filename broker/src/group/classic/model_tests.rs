@@ -81,6 +81,8 @@ struct World {
     /// Generations for which somebody was told to compute the assignment → who.
     leads: HashMap<i32, String>,
     last_generation: i32,
+    /// The newest generation that a client knew when the route last closed.
+    closed_at: i32,
 }
 
 impl World {
@@ -95,6 +97,7 @@ impl World {
             generations: HashMap::new(),
             leads: HashMap::new(),
             last_generation: 0,
+            closed_at: -1,
         }
     }
 
@@ -113,7 +116,7 @@ impl World {
             Op::Restart(n) => self.restart(n),
             Op::Commit(n, drift) => self.commit(n, drift),
             Op::Pass(ms) => self.pass(ms),
-            Op::Hold => self.group.hold(self.now, &mut fx),
+            Op::Hold => self.hold(&mut fx),
             Op::Release => self.release(&mut fx),
         }
         self.deliver(fx);
@@ -217,8 +220,16 @@ impl World {
         if accepted && self.group.state() != State::Empty {
             assert_eq!(generation, self.group.generation(), "an old generation committed");
             assert!(!self.group.is_held(), "a held member committed");
+            assert!(generation > self.closed_at, "a commit from before the route closed");
             assert!(self.group.members().any(|member| member.id == client.id));
         }
+    }
+
+    fn hold(&mut self, fx: &mut Effects) {
+        if !self.group.is_held() {
+            self.closed_at = self.last_generation;
+        }
+        self.group.hold(self.now, fx);
     }
 
     fn release(&mut self, fx: &mut Effects) {
@@ -389,4 +400,38 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_member_that_waits_while_the_route_closes_commits_nothing_more_of_its_generation() {
+    let mut world = World::new();
+    let ops = [
+        // Client 0 asks for an id and never comes back with it: the others' joins wait.
+        Op::Arrive,
+        Op::Step(0),
+        Op::Arrive,
+        Op::Hold,
+        Op::Step(1),
+        Op::Step(1),
+        Op::Release,
+        Op::Pass(1_500),
+        // Client 1 is in generation 1 until a third one comes, and joins again.
+        Op::Arrive,
+        Op::Arrive,
+        Op::Step(2),
+        Op::Step(1),
+        Op::Step(1),
+        Op::Hold,
+        Op::Commit(1, 0),
+        Op::Release,
+        Op::Commit(1, 0),
+    ];
+    for op in ops {
+        world.apply(op);
+    }
+    let client = world.clients[1].clone();
+    assert_eq!((client.generation, world.group.state()), (1, State::PreparingRebalance));
+    assert!(world.group.members().any(|member| member.id == client.id && member.is_joining()));
+    let refused = world.group.check_commit(world.now, &client.id, None, client.generation);
+    assert_eq!(refused, Err(Code::IllegalGeneration));
 }
