@@ -4,6 +4,7 @@
 use std::fs::{self, DirEntry};
 use std::io;
 use std::path::Path;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, UNIX_EPOCH};
 
 use towpath_env::Env;
@@ -13,7 +14,7 @@ use url::Url;
 const STAGED_FOR_MAX: Duration = Duration::from_secs(3600);
 
 /// Removes what puts that never ended left in a `file://` store; how many files. In other stores there is nothing to
-/// remove.
+/// remove. Dropped, it goes no further than the file that it is at.
 ///
 /// # Errors
 /// The folder could not be read, or a file not removed.
@@ -21,16 +22,24 @@ pub async fn remove_staged(url: &str, env: &Env) -> io::Result<usize> {
     let folder = Url::parse(url).ok().filter(|url| url.scheme() == "file");
     let Some(folder) = folder.and_then(|url| url.to_file_path().ok()) else { return Ok(0) };
     let oldest_ms = env.now_ms() - STAGED_FOR_MAX.as_millis() as i64;
-    let removed = tokio::task::spawn_blocking(move || remove_under(&folder, oldest_ms));
-    removed.await.map_err(io::Error::other)?
+    let waits = Arc::new(());
+    let who = Arc::downgrade(&waits);
+    let removed = tokio::task::spawn_blocking(move || remove_under(&folder, oldest_ms, &who));
+    let removed = removed.await;
+    drop(waits);
+    removed.map_err(io::Error::other)?
 }
 
-fn remove_under(folder: &Path, oldest_ms: i64) -> io::Result<usize> {
+/// As long as somebody waits for it.
+fn remove_under(folder: &Path, oldest_ms: i64, who: &Weak<()>) -> io::Result<usize> {
     let mut removed = 0;
     for entry in fs::read_dir(folder)? {
+        if who.strong_count() == 0 {
+            break;
+        }
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            removed += remove_under(&entry.path(), oldest_ms)?;
+            removed += remove_under(&entry.path(), oldest_ms, who)?;
         } else if is_staged(&entry) {
             // A put that ended meanwhile has renamed it.
             let Ok(modified) = entry.metadata().and_then(|found| found.modified()) else { continue };
@@ -81,5 +90,28 @@ mod tests {
         assert_eq!(there, [false, true, true, true]);
         assert_eq!(remove_staged(&url, &env).await.unwrap(), 0);
         assert_eq!(remove_staged("s3://bucket/prefix", &env).await.unwrap(), 0);
+    }
+
+    #[test]
+    fn nothing_more_is_removed_once_nobody_waits_for_it() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let left = folder.path().join("old#1");
+        File::create(&left).unwrap().set_modified(UNIX_EPOCH + Duration::from_secs(1)).unwrap();
+        let (url, env) = (format!("file://{}", folder.path().display()), Env::real());
+        runtime.block_on(async {
+            // The only thread that could search the folder is taken.
+            let (end, ended) = std::sync::mpsc::channel::<()>();
+            let before = tokio::task::spawn_blocking(move || ended.recv());
+            {
+                let mut removed = std::pin::pin!(remove_staged(&url, &env));
+                assert!(futures::poll!(removed.as_mut()).is_pending());
+            }
+            drop(end);
+            before.await.unwrap().unwrap_err();
+            tokio::task::spawn_blocking(|| ()).await.unwrap();
+            assert!(left.exists(), "the search came before this");
+            assert_eq!(remove_staged(&url, &env).await.unwrap(), 1);
+        });
     }
 }

@@ -30,6 +30,7 @@ const ORPHANS_MAX: usize = 10_000;
 #[derive(Default)]
 pub(super) struct Collector {
     barred_since: HashMap<ObjectId, Duration>,
+    /// Those that came to their end, and when the last one began.
     sweeps: u64,
     swept_at: Duration,
 }
@@ -42,7 +43,8 @@ impl Inner {
         self.delete_barred(collector).await;
     }
 
-    /// At a start; a grace later, when what a crash left just before it is old enough; then once per interval.
+    /// At a start; a grace later, when what a crash left just before it is old enough; then once per interval. One that
+    /// fails is begun anew in the next round.
     pub(super) async fn sweep_when_due(&self, collector: &mut Collector) {
         let now = self.shared.env.elapsed();
         let (interval, grace) = (self.shared.config.orphan_sweep_interval, self.shared.config.delete_grace);
@@ -54,13 +56,17 @@ impl Inner {
         if now - collector.swept_at < wait {
             return;
         }
-        (collector.sweeps, collector.swept_at) = (collector.sweeps + 1, now);
-        let swept = self.sweep().await;
-        let result = if swept.is_ok() { "done" } else { "failed" };
+        let result = match self.sweep().await {
+            Ok(()) => {
+                (collector.sweeps, collector.swept_at) = (collector.sweeps + 1, now);
+                "done"
+            }
+            Err(error) => {
+                tracing::info!(%error, "the store could not be searched for orphans; the next round tries again");
+                "failed"
+            }
+        };
         self.shared.metrics.upkeep.sweeps.with_label_values(&[result]).inc();
-        if let Err(error) = swept {
-            tracing::info!(%error, "the store could not be searched for orphans; the next sweep is tried in time");
-        }
     }
 
     /// Bars what was put and not committed for longer than the grace; of snapshots and probes such are deleted at once.

@@ -125,7 +125,8 @@ impl Broker {
             address
         });
         front.spawn("the listener", listener.run(socket));
-        front.spawn("the removal of what puts left", remove_staged(Arc::clone(&shared)));
+        let removal = remove_staged(shared.store_url.clone(), shared.env.clone(), shared.stopping.clone());
+        front.spawn("the removal of what puts left", removal);
         tracing::info!(%address, node = shared.config.node_id, store = shared.store_url, "broker ready");
         Ok(Broker { shared, address, http_address, connections, listener: front, pages })
     }
@@ -178,9 +179,13 @@ impl Broker {
     }
 }
 
-/// Frees what crashes left in a store that is a folder.
-async fn remove_staged(shared: Arc<Shared>) {
-    match towpath_shared_log::remove_staged(&shared.store_url, &shared.env).await {
+/// Frees what crashes left in a store that is a folder, until the broker stops: the folder may be large.
+async fn remove_staged(store_url: String, env: Env, stopping: CancellationToken) {
+    let removed = tokio::select! {
+        removed = towpath_shared_log::remove_staged(&store_url, &env) => removed,
+        () = stopping.cancelled() => return,
+    };
+    match removed {
         Ok(0) => {}
         Ok(files) => tracing::info!(files, "what puts left that never ended is removed from the store"),
         Err(error) => {

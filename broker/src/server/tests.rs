@@ -58,8 +58,32 @@ async fn a_start_frees_what_a_crash_left_of_a_put_in_a_folder() {
         data: directory.path().to_owned(),
         ..BrokerConfig::default()
     };
-    Broker::start(config, Env::real()).await.unwrap().stop().await;
-    assert!(!left.exists());
+    let broker = Broker::start(config, Env::real()).await.unwrap();
+    let gone = async {
+        while left.exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("it is removed");
+    broker.stop().await;
+}
+
+#[test]
+fn a_stop_does_not_wait_for_the_search_of_a_folder_for_what_puts_left() {
+    let threads = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
+    threads.unwrap().block_on(async {
+        // The only thread that could search the folder is taken.
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let before = tokio::task::spawn_blocking(move || ended.recv());
+        let folder = tempfile::tempdir().unwrap();
+        let (url, stopping) = (format!("file://{}", folder.path().display()), CancellationToken::new());
+        let removal = tokio::spawn(remove_staged(url, Env::real(), stopping.clone()));
+        tokio::task::yield_now().await;
+        stopping.cancel();
+        timeout(PATIENCE, removal).await.expect("it ends").unwrap();
+        drop(end);
+        before.await.unwrap().unwrap_err();
+    });
 }
 
 /// A connection that sends what no well-kept client would.

@@ -311,3 +311,20 @@ async fn orphans_are_looked_for_at_a_start_a_grace_later_and_then_once_per_inter
     }
     assert_eq!(counted, [1, 1, 2, 2, 3]);
 }
+
+#[tokio::test]
+async fn a_search_for_orphans_that_failed_is_made_up_for_in_the_next_round() {
+    let env = Env::real();
+    let store = FaultyStore::new(Arc::new(InMemory::new()), env.clone(), Faults::NONE);
+    let world = World::on(store.clone(), env, &[], |_| {}).await;
+    let inner = &world.partitions.inner;
+    let sweeps = &inner.shared.metrics.upkeep.sweeps;
+    let mut collector = Collector::default();
+    let mut counted = Vec::new();
+    for refusals in [1_000, 1_000, 0, 0] {
+        store.set_faults(Faults { refusals, ..Faults::NONE });
+        inner.sweep_when_due(&mut collector).await;
+        counted.push(["failed", "done"].map(|result| sweeps.with_label_values(&[result]).get()));
+    }
+    assert_eq!(counted, [[1, 0], [2, 0], [2, 1], [2, 1]], "the second comes a grace later");
+}
