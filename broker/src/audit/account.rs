@@ -9,7 +9,7 @@ use object_store::{ObjectMeta, ObjectStore};
 use towpath_env::Env;
 
 use super::{Account, AuditError, Finding, FindingKind};
-use crate::metadata::{Image, ObjectId, SnapshotAt};
+use crate::metadata::{Image, ObjectId, SnapshotAt, WalImage};
 use crate::partition::segment_of_snapshot;
 
 /// Folders of Towpath's linking service in the same store.
@@ -177,19 +177,13 @@ fn rest(name: &str, listed: Listed, image: &Image, boundary: u64) -> (&'static s
             _ => unknown(name),
         },
         ["snapshots", ..] if segment_of_snapshot(name).is_none() => unknown(name),
-        ["snapshots", ..] => {
-            let refers = |at: &SnapshotAt| at.key() == Some(name);
-            let mut wals = image.wals.values();
-            match wals
-                .find(|wal| wal.snapshot.as_ref().is_some_and(refers) || wal.former.as_deref() == Some(name))
-            {
-                Some(wal) if wal.former.as_deref() == Some(name) => {
-                    ("producer state that waits for its deletion", None)
-                }
-                Some(_) => ("producer state", None),
-                None => orphan(name, listed),
+        ["snapshots", ..] => match wal_of_snapshot(image, name) {
+            Some(wal) if wal.former.as_deref() == Some(name) => {
+                ("producer state that waits for its deletion", None)
             }
-        }
+            Some(_) => ("producer state", None),
+            None => orphan(name, listed),
+        },
         ["probe", _, ..] if listed.old => orphan(name, listed),
         ["probe", _, ..] => ("start-up probes", None),
         [folder, _, ..] => match OTHERS.iter().find(|(known, _)| known == folder) {
@@ -198,6 +192,13 @@ fn rest(name: &str, listed: Listed, image: &Image, boundary: u64) -> (&'static s
         },
         _ => unknown(name),
     }
+}
+
+/// Whose producer state an object is, or was until the last commit.
+pub(super) fn wal_of_snapshot<'a>(image: &'a Image, name: &str) -> Option<&'a WalImage> {
+    let is_it = |at: &SnapshotAt| at.key() == Some(name);
+    let mut wals = image.wals.values();
+    wals.find(|wal| wal.snapshot.as_ref().is_some_and(is_it) || wal.former.as_deref() == Some(name))
 }
 
 fn unknown(name: &str) -> (&'static str, Option<Finding>) {

@@ -192,6 +192,10 @@ async fn is_orphan(store: &Arc<dyn ObjectStore>, newer: &Image, name: &str) -> R
     if segment.is_some_and(|id| newer.objects.contains_key(&id) || newer.barred.contains_key(&id)) {
         return Ok(false);
     }
+    // Its commit came behind what the accounts rest on.
+    if account::wal_of_snapshot(newer, name).is_some() {
+        return Ok(false);
+    }
     match store.head(&Path::from(name)).await {
         Ok(_) => Ok(true),
         Err(StoreError::NotFound { .. }) => Ok(false),

@@ -136,7 +136,7 @@ async fn what_went_or_was_barred_since_the_listing_is_no_orphan() {
 }
 
 #[tokio::test]
-async fn the_producer_state_of_a_moment_ago_is_no_orphan_until_the_next_commit() {
+async fn producer_state_is_no_orphan_from_its_commit_until_the_second_one_after_it() {
     let (world, _) = world(0).await;
     let key = |world: &World| {
         let image = world.metadata.image();
@@ -151,8 +151,11 @@ async fn the_producer_state_of_a_moment_ago_is_no_orphan_until_the_next_commit()
     };
     append().await;
     assert_ne!(before, key(&world));
+    let image = world.metadata.image();
+    assert!(!is_orphan(&world.store, &image, key(&world).as_ref()).await.unwrap(), "committed a moment ago");
     // As if the broker had been killed between the commit and the deletion.
     world.store.put(&before, content.into()).await.unwrap();
+    assert!(!is_orphan(&world.store, &image, before.as_ref()).await.unwrap());
     let audit = audited(&world, NONE).await;
     assert_eq!(audit.findings, []);
     assert_eq!(objects(&audit, "producer state that waits for its deletion"), 1);

@@ -76,7 +76,8 @@ pub struct StorageConfig {
     /// Compacted batches are gathered into one object up to this size; what stays of one segment may exceed it.
     pub compact_object_bytes_max: usize,
     /// What stays of one segment is held until it is written; of a partition with one of which more stays, nothing is
-    /// compacted. No segment holds more of a partition than `unuploaded_bytes_max`, or `merge_bytes_max`.
+    /// compacted. What uploads and merges may leave under the bounds of now is never too much
+    /// ([`StorageConfig::compact_range_bytes`]).
     pub compact_range_bytes_max: usize,
     /// Bytes that compaction reads and writes in a second.
     pub compact_bytes_per_second_max: usize,
@@ -132,5 +133,13 @@ impl StorageConfig {
             producer_expiry: Duration::from_secs(24 * 3600),
             producers_per_partition_max: 10_000,
         }
+    }
+
+    /// The bound of what stays of one segment, in bytes: no less than one segment may hold of a partition. All that waited
+    /// for an upload may be one partition's; appends that were let in at once may have overdrawn that bound, and are
+    /// taken to bring no more than the queue of the WAL. Merging keeps to its own bound.
+    pub fn compact_range_bytes(&self) -> usize {
+        let uploaded = self.unuploaded_bytes_max.saturating_add(self.wal_queue_bytes_max);
+        self.compact_range_bytes_max.max(uploaded).max(self.merge_bytes_max)
     }
 }

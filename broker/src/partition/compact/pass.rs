@@ -216,8 +216,8 @@ impl Pass {
             whole.is_changed |= part.is_changed;
             whole.bytes += part.bytes;
             whole.batches.extend(part.batches);
-            if whole.bytes > config.compact_range_bytes_max {
-                let bytes_max = config.compact_range_bytes_max;
+            let bytes_max = config.compact_range_bytes();
+            if whole.bytes > bytes_max {
                 return Err(Interrupted::TooLarge { offset: range.base_offset, bytes_max });
             }
             if run.bytes > 0 && run.bytes + whole.bytes > config.compact_object_bytes_max {

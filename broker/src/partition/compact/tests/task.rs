@@ -179,7 +179,7 @@ async fn few_bytes_wait_for_more_or_for_the_age_of_a_segment() {
 
 #[tokio::test]
 async fn of_a_segment_of_which_too_much_stays_nothing_is_changed_and_its_partition_is_told_of() {
-    let world = World::with(&EAGER, |config| {
+    let mut world = World::with(&EAGER, |config| {
         small(config);
         config.compact_range_bytes_max = 500;
         config.compact_map_bytes_max = 24 * 100;
@@ -195,6 +195,11 @@ async fn of_a_segment_of_which_too_much_stays_nothing_is_changed_and_its_partiti
     produce(&world, &[1]).await;
     world.upload().await;
     let before = world.metadata.image().segments(TOPIC, 0).unwrap().ranges()[1];
+    // It was written under other bounds.
+    world.config.unuploaded_bytes_max = 300;
+    world.config.wal_queue_bytes_max = 200;
+    world.config.merge_bytes_max = 100;
+    world.restart().await;
     let inner = world.partitions.inner.clone();
     let mut compactor = Compactor::new(inner.shared.clone());
     for _ in 0..2 {
@@ -208,6 +213,32 @@ async fn of_a_segment_of_which_too_much_stays_nothing_is_changed_and_its_partiti
     world.partition().delete_records(38).await.unwrap();
     compactor.round(&inner.all()).await;
     assert_eq!((compacted_to(&world), metrics.uncleanable.get()), (39, 0));
+}
+
+#[tokio::test]
+async fn what_one_partition_may_gather_while_the_store_is_away_is_not_too_much_of_one_segment() {
+    let bounds = |range, unuploaded, queue, merge| {
+        let mut config = StorageConfig::new(1, "unused");
+        config.compact_range_bytes_max = range;
+        (config.unuploaded_bytes_max, config.wal_queue_bytes_max) = (unuploaded, queue);
+        config.merge_bytes_max = merge;
+        config.compact_range_bytes()
+    };
+    assert_eq!(bounds(100, 20, 10, 40), 100);
+    assert_eq!(bounds(1, 20, 10, 5), 30);
+    assert_eq!(bounds(1, 20, 10, 40), 40);
+    let world = World::with(&EAGER, |config| {
+        small(config);
+        config.compact_range_bytes_max = 1;
+        config.compact_map_bytes_max = 24 * 100;
+    })
+    .await;
+    produce(&world, &(2..20).collect::<Vec<u8>>()).await;
+    produce(&world, &[2]).await;
+    world.upload().await;
+    compact(&world).await;
+    let left = read(&world.partition(), 0, Isolation::ReadUncommitted).await.0.len();
+    assert_eq!((compacted_to(&world), left), (19, 18));
 }
 
 #[tokio::test]
