@@ -57,3 +57,19 @@ async fn an_upload_that_the_store_does_not_take_holds_a_stop_up_for_five_seconds
     let took = stop(&world).await;
     assert!((4..6).contains(&took.as_secs()), "{took:?}");
 }
+
+#[tokio::test]
+async fn a_round_of_upkeep_under_way_is_given_up_when_the_broker_stops() {
+    let env = Env::seeded(1, NOW_MS);
+    let store = FaultyStore::new(Arc::new(InMemory::new()), env.clone(), Faults::NONE);
+    let often = |config: &mut StorageConfig| config.maintenance_interval = Duration::from_millis(10);
+    let world = World::on(store.clone(), env, &[("cleanup.policy", "compact")], often).await;
+    world.partition().append(batch(&["a"]), Origin::Client).unwrap().durable.await.unwrap();
+    let before = store.requests().gets;
+    store.set_faults(Faults { silences: 1_000, ..Faults::NONE });
+    // What every round from now on wants to tell the metadata, once it knows that it still may.
+    world.partition().apply_log_start(1);
+    until(&world, || store.requests().gets > before).await;
+    let took = stop(&world).await;
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
