@@ -13,8 +13,8 @@ use crate::metadata::entry::{Entry, WalBound};
 use crate::metadata::{Image, Metadata, WalImage, WalPosition};
 use crate::storage::{
     AskNewest, DiskFileSystem, DiskWalSettings, FileSystem, ObjectWalBounds, ObjectWalSettings, Registration,
-    Replayed, StorageConfig, Wal, WalKind, WalMetrics, WalOpenError, check_disk_wal, collect_object_wal,
-    fence_object_wal,
+    Replayed, StorageConfig, Wal, WalKind, WalMetrics, WalOpenError, abandon_disk_wal, check_disk_wal,
+    collect_object_wal, fence_object_wal,
 };
 
 /// Where a WAL is, claimed for this process.
@@ -177,7 +177,26 @@ impl Opening<'_> {
         Ok(())
     }
 
+    /// The loss of a disk WAL was accepted: its files, if they are here, are put aside.
+    fn give_up_disk(&self, wal: &WalImage, metrics: &WalMetrics) -> Result<(), OpenError> {
+        let (wal_id, folder) = (wal.wal_id, &self.config.wal_directory);
+        let here = folder.is_dir();
+        if here {
+            abandon_disk_wal(&DiskFileSystem::open(folder)?, metrics)?;
+        }
+        let (folder, from) = (folder.display(), wal.trimmed_to);
+        tracing::warn!(
+            %wal_id, %folder, here,
+            "the disk WAL is given up, with the records from {from} on that only that one held: that was accepted; what \
+             of it lies in the folder is kept as .abandoned"
+        );
+        Ok(())
+    }
+
     async fn object(self, (store, env, metrics): Outside) -> Result<(Wal, Vec<Replayed>), OpenError> {
+        if let Some(wal) = unsealed(self.image, self.config.node_id, WalKind::Disk) {
+            self.give_up_disk(wal, &metrics)?;
+        }
         let same = bound(self.image, self.config.node_id)
             .and_then(|wal| Some((wal.wal_id, wal.position?, wal.trimmed_to)));
         let known = same.unwrap_or_else(|| {

@@ -18,7 +18,7 @@ pub use upkeep::UpkeepMetrics;
 pub use wal::{
     AskNewest, DiskFileSystem, DiskWalSettings, FencedBy, FileSystem, KnownCrc, Lease, LeaseError,
     ObjectWalBounds, ObjectWalSettings, Owner, Registration, Replayed, StoreTrouble, Wal, WalError, WalFile,
-    WalKind, WalOpenError, WalRecord, check_disk_wal, collect_object_wal, fence_object_wal,
+    WalKind, WalOpenError, WalRecord, abandon_disk_wal, check_disk_wal, collect_object_wal, fence_object_wal,
 };
 
 pub(crate) use segment::{Cover, SegmentBuilder, cut, disagreement, place, stretches};

@@ -159,6 +159,35 @@ async fn a_disk_wal_whose_broker_runs_on_this_machine_is_not_given_up_for_an_obj
 }
 
 #[tokio::test]
+async fn a_disk_wal_that_is_given_up_for_an_object_wal_is_put_aside() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let lost = start(WalKind::Disk, folder.path()).await;
+    let mut client = RawClient::connect(&lost).await;
+    create(&mut client, "orders", 1).await;
+    assert_eq!(produce(&mut client, 0, batch(1, 10)).await.error_code, 0);
+    // As if its machine had died: nothing is sealed, and the folder is nobody's.
+    let wal = other.path().join("wal");
+    std::fs::create_dir(&wal).unwrap();
+    for file in std::fs::read_dir(folder.path().join("wal")).unwrap().map(Result::unwrap) {
+        if file.file_name().to_string_lossy().ends_with(".wal") {
+            std::fs::copy(file.path(), wal.join(file.file_name())).unwrap();
+        }
+    }
+    let store = config(WalKind::Disk, folder.path()).store;
+    let elsewhere = |wal| BrokerConfig { store: store.clone(), ..config(wal, other.path()) };
+    let gives_up = BrokerConfig { accept_wal_loss: true, ..elsewhere(WalKind::Object) };
+    let broker = Broker::start(gives_up, Env::real()).await.unwrap();
+    let names = std::fs::read_dir(&wal).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let (aside, left): (Vec<_>, Vec<_>) =
+        names.filter(|name| name.contains(".wal")).partition(|name| name.ends_with(".abandoned"));
+    assert!(!aside.is_empty() && left.is_empty(), "{aside:?} {left:?}");
+    broker.stop().await;
+    // And so a disk log may follow.
+    Broker::start(elsewhere(WalKind::Disk), Env::real()).await.unwrap().stop().await;
+    lost.stop().await;
+}
+
+#[tokio::test]
 async fn a_second_start_on_one_data_folder_leaves_the_broker_that_runs_alone() {
     let folder = tempfile::tempdir().unwrap();
     let running = start(WalKind::Disk, folder.path()).await;

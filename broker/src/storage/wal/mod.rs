@@ -29,7 +29,7 @@ use uuid::Uuid;
 
 #[cfg(test)]
 pub(crate) use disk::FaultyFileSystem;
-pub use disk::{DiskFileSystem, DiskWalSettings, FileSystem, WalFile, check_disk_wal};
+pub use disk::{DiskFileSystem, DiskWalSettings, FileSystem, WalFile, abandon_disk_wal, check_disk_wal};
 pub use error::{FencedBy, StoreTrouble, WalError, WalOpenError};
 pub use lease::{Lease, LeaseError};
 pub use object::{

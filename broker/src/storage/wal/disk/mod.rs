@@ -169,6 +169,13 @@ fn abandon(files: &dyn FileSystem) -> Result<(), WalOpenError> {
     each_file(files, "put aside", |name| files.rename(name, &format!("{name}{ABANDONED}")))
 }
 
+/// Puts aside the files of a disk WAL whose loss was accepted for an object WAL, and counts what lies aside.
+pub fn abandon_disk_wal(files: &dyn FileSystem, metrics: &WalMetrics) -> Result<(), WalOpenError> {
+    abandon(files)?;
+    metrics.abandoned_files.set(abandoned(files) as i64);
+    Ok(())
+}
+
 /// Does something with each file of the WAL.
 fn each_file(
     files: &dyn FileSystem,
