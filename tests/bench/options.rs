@@ -57,6 +57,9 @@ pub struct RunOptions {
     /// Writes page and plots into `docs` as well, as `publish` does.
     #[arg(long)]
     pub publish: bool,
+    /// A key under `storage:` of Towpath's configuration: `block_cache_bytes_max=8388608`. May be repeated.
+    #[arg(long, value_parser = key_and_value)]
+    pub storage: Vec<(String, u64)>,
     #[command(flatten)]
     pub brokers: Brokers,
 }
@@ -157,6 +160,11 @@ impl RequestsOptions {
             Some((key, values)) => values.iter().map(|&value| [(key.clone(), value)].into()).collect(),
         }
     }
+}
+
+fn key_and_value(text: &str) -> Result<(String, u64), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    value.parse().map(|value| (key.to_owned(), value)).map_err(|error| format!("{text}: {error}"))
 }
 
 fn key_and_values(text: &str) -> Result<(String, Vec<u64>), String> {

@@ -54,6 +54,9 @@ pub struct Setup {
     pub pinned: Option<Pinned>,
     /// Written to each broker and read from it before anything was measured.
     pub warm_mb: u64,
+    /// What of Towpath's storage differs from the defaults.
+    #[serde(default)]
+    pub storage: BTreeMap<String, u64>,
 }
 
 /// Lists as `taskset -c` takes them.
@@ -292,6 +295,7 @@ pub mod tests {
                 quick: false,
                 pinned: Some(Pinned { broker_cores: text("0"), client_cores: text("1") }),
                 warm_mb: 2048,
+                storage: BTreeMap::new(),
             },
             scenarios: vec![scenario("produce"), scenario("ack-10")],
         }

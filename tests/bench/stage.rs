@@ -1,7 +1,6 @@
 //! A whole run: both brokers are started and warmed, scenarios follow each other, and within one the contenders take
 //! turns, so that whatever else the machine does meets all of them.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -45,8 +44,8 @@ pub async fn run(options: &RunOptions) -> Result<Run> {
     let folder = Folder::new("towpath-bench-")?;
     let machine = machine(folder.path()).await?;
     let (towpath, kafka) = on_broker_cores(pinned.as_ref(), async || {
-        let (data, defaults) = (folder.path().join("towpath"), BTreeMap::new());
-        let towpath = Contender::towpath(&settings, &data, &defaults).await?;
+        let (data, storage) = (folder.path().join("towpath"), options.storage.iter().cloned().collect());
+        let towpath = Contender::towpath(&settings, &data, &storage).await?;
         Ok((towpath, Contender::kafka(&settings).await?))
     })
     .await?;
@@ -148,6 +147,7 @@ async fn setup(options: &RunOptions, pinned: Option<Pinned>) -> Result<Setup> {
         quick: options.quick,
         pinned,
         warm_mb: options.sizes().warm_mb,
+        storage: options.storage.iter().cloned().collect(),
     })
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::super::requests::Table;
 use super::super::results::{Run, Setup};
-use super::text::cells;
+use super::text::{self, cells};
 
 const PAGE: &str = "docs/benchmarks.md";
 const FOLDER: &str = "docs/benchmarks";
@@ -49,6 +49,10 @@ fn page_of(run: &Run, requests: Option<&Table>) -> String {
 
 fn opening(run: &Run) -> String {
     let (setup, machine) = (&run.setup, &run.machine);
+    let storage = match text::storage(setup) {
+        keys if keys.is_empty() => String::new(),
+        keys => format!(" Towpath's storage differs from its defaults: `{keys}`."),
+    };
     let quick = if setup.quick { "\n**A smoke run: these figures say nothing.**\n" } else { "" };
     format!(
         "# Towpath beside Apache Kafka\n{quick}\n\
@@ -56,7 +60,7 @@ fn opening(run: &Run) -> String {
          Towpath {} ({} write-ahead log, {} store) and Apache Kafka {} on {}, in one run of {:.0} minutes on one\n\
          machine: {}, {} cores, {} GB of memory, Linux {}, {}. All figures are in\n\
          [`benchmarks/results.json`](benchmarks/results.json), from which this page and its plots are made. What limits\n\
-         them, and what was tried, is in [performance.md](performance.md).\n",
+         them, and what was tried, is in [performance.md](performance.md).{storage}\n",
         setup.towpath,
         setup.wal,
         setup.store,

@@ -11,10 +11,13 @@ pub fn heading(machine: &Machine, setup: &Setup) -> String {
         }
         None => "cores left to the kernel".to_owned(),
     };
-    let quick = if setup.quick { "\nquick run: the figures say nothing" } else { "" };
+    let mut remarks = if setup.quick { "\nquick run: the figures say nothing" } else { "" }.to_owned();
+    if !setup.storage.is_empty() {
+        remarks += &format!("\nTowpath's storage differs from its defaults: {}", storage(setup));
+    }
     format!(
         "Towpath {} ({} WAL, {} store) beside Apache Kafka {} ({})\n{}, {} cores, {} MB, Linux {}, {}\n{pinned}; \
-         {} rounds; warmed with {} MB{quick}",
+         {} rounds; warmed with {} MB{remarks}",
         setup.towpath,
         setup.wal,
         setup.store,
@@ -28,6 +31,12 @@ pub fn heading(machine: &Machine, setup: &Setup) -> String {
         setup.rounds,
         setup.warm_mb
     )
+}
+
+/// What of Towpath's storage differs from the defaults, as its configuration file has it.
+pub fn storage(setup: &Setup) -> String {
+    let keys: Vec<String> = setup.storage.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+    keys.join(", ")
 }
 
 /// One turn, as it ends.
