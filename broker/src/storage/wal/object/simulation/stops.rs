@@ -48,7 +48,9 @@ async fn while_the_metadata_does_not_answer_nothing_more_is_taken_and_then_all_o
     held(&world, &one).await;
     assert_eq!(one.acknowledged().len(), 1);
     world.registrar.silence(false);
-    one.all_durable().await;
+    tokio::time::timeout(Duration::from_secs(30), one.all_durable())
+        .await
+        .expect("the answer that came is heard");
     assert_eq!(one.wal.accepting(), Ok(()));
     one.append(&world.env);
     one.all_durable().await;
