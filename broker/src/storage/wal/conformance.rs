@@ -84,14 +84,18 @@ impl Harness for RealDisk {
     }
 
     /// What another process would find: the dead one's lock is gone, its files are not. A later file says what the
-    /// ones before it hold, so the newest is copied first; spares may come and go meanwhile.
+    /// ones before it hold, so the newest is copied first; spares may come and go meanwhile, and what was trimmed
+    /// may go.
     async fn crash(&mut self, wal: Wal) {
         let after = tempfile::tempdir().unwrap();
         let names = std::fs::read_dir(self.folder.path()).unwrap().map(|file| file.unwrap().file_name());
         let mut names: Vec<_> = names.filter(|name| name.to_string_lossy().ends_with(".wal")).collect();
         names.sort();
         for name in names.iter().rev() {
-            std::fs::copy(self.folder.path().join(name), after.path().join(name)).unwrap();
+            match std::fs::copy(self.folder.path().join(name), after.path().join(name)) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                copied => drop(copied.unwrap()),
+            }
         }
         wal.close().await;
         drop(wal);
