@@ -42,7 +42,7 @@ const LEAST: &[(&str, &str, u64)] = &[
     ("storage", "merge_run_bytes", 1),
     ("storage", "orphan_sweep_interval_ms", 1),
     ("storage", "compact_interval_ms", 1),
-    ("storage", "compact_map_bytes_max", KIB),
+    ("storage", "compact_map_bytes_max", 24),
     ("storage", "compact_object_bytes_max", 1),
     ("storage", "compact_range_bytes_max", 1),
     ("storage", "compact_bytes_per_second_max", 1),

@@ -60,13 +60,14 @@ storage:
 ";
 
 /// What the broker may warn of when requests to its store fail: each is tried again.
-pub const WARNINGS_OF_FAULTS: [&str; 6] = [
+pub const WARNINGS_OF_FAULTS: [&str; 7] = [
     "a put failed and is repeated",
     "a segment could not be committed yet",
     "an old snapshot stays in the store",
     "the metadata log cannot be followed; trying again",
     "no checkpoint of the metadata; the next is tried in time",
     "an object could not be deleted yet",
+    "what earlier lives left of the WAL is looked for at the next start",
 ];
 
 /// One run.

@@ -49,7 +49,7 @@ async fn a_paused_broker_that_another_took_over_from_acknowledges_nothing_more_a
     assert_eq!(first.ended(LIMIT).await.unwrap().code(), Some(1));
     let log = std::fs::read_to_string(first.log_path()).unwrap();
     let said = log.lines().find(|line| line.contains(REASON)).unwrap_or_default();
-    assert!(said.contains(&second.bootstrap()) && said.contains("node_id"), "{said}");
+    assert!(said.contains(&second.bootstrap()) && said.contains("--store"), "{said}");
     let again = read_back(&second.bootstrap(), 2, BTreeMap::new()).await.unwrap();
     let records = |read: &Read| read.values().map(|partition| partition.records.len()).sum::<usize>();
     assert_eq!(records(&again), records(&read), "nothing of the first came behind the takeover");
